@@ -11,11 +11,13 @@ export interface Image {
   readonly tag: string;
   readonly manifest: { readonly digest: Digest; readonly bytes: Uint8Array };
   readonly layer: { readonly digest: Digest; readonly size: number };
+  /** A blob of 4 KiB. */
+  readonly small: { readonly digest: Digest; readonly size: number };
 }
 
 export const layerBytes = 256 * 1024 * 1024;
 const repository = 'bench/image';
-const smallLayers = 7;
+const smallLayers = 6;
 const chunkBytes = 1024 * 1024;
 const layerMediaType = 'application/vnd.oci.image.layer.v1.tar';
 
@@ -27,8 +29,9 @@ export async function putImage(upstreamFolder: string, seed: string): Promise<Im
   const place = placeOf(upstreamFolder, repository);
   const small = await putSmallLayers(place, seed, smallLayers);
   const layer = await putLarge(place, seed);
-  const manifest = await putManifest(place, seed, [...small, layer]);
-  return { repository, tag: seed, manifest, layer };
+  const small4k = await putSmall(place, layerMediaType, `${seed}, 4 KiB`.padEnd(4096));
+  const manifest = await putManifest(place, seed, [...small, small4k, layer]);
+  return { repository, tag: seed, manifest, layer, small: small4k };
 }
 
 /** An image of one small layer: what a pull of it costs is what its requests cost. */
@@ -36,7 +39,7 @@ export async function putSmallImage(upstreamFolder: string, seed: string): Promi
   const place = placeOf(upstreamFolder, repository);
   const [layer] = await putSmallLayers(place, seed, 1);
   if (!layer) throw new Error('there is no layer');
-  return { repository, tag: seed, manifest: await putManifest(place, seed, [layer]), layer };
+  return { repository, tag: seed, manifest: await putManifest(place, seed, [layer]), layer, small: layer };
 }
 
 async function putSmallLayers(place: Place, seed: string, count: number): Promise<readonly Descriptor[]> {

@@ -4,6 +4,11 @@ import { parseArgs } from 'node:util';
 export const scenarioNames = [
   'idle',
   'warm-blob',
+  'warm-blob-10',
+  'warm-blob-30',
+  'warm-blob-tls',
+  'warm-blob-tls-10',
+  'small-blob',
   'warm-manifest-tag',
   'warm-manifest-digest',
   'cold-1',

@@ -14,6 +14,8 @@ export interface Sample {
   readonly cpuSeconds?: number;
   /** Peak memory. For `idle`: memory two seconds after the start. */
   readonly memoryBytes: number;
+  /** How many blobs were pulled, for measurements whose CPU is compared by blob. */
+  readonly blobs?: number;
   /** Only for measurements that count requests per second. */
   readonly requests?: number;
   /** GETs of the blob that reached the upstream. */
@@ -31,6 +33,8 @@ export interface Summary {
   readonly requestsPerSecond: Spread | undefined;
   /** Per run, or per request for measurements that count requests. */
   readonly cpuSeconds: Spread | undefined;
+  /** For each blob that was pulled. */
+  readonly cpuSecondsPerBlob: Spread | undefined;
   readonly memoryBytes: Spread;
   readonly upstreamGets: Spread | undefined;
   readonly firstByteMs: Spread | undefined;
@@ -59,6 +63,11 @@ function summaryOf({ measurement, contender }: Sample, group: readonly Sample[])
     ),
     cpuSeconds: spreadOf(
       group.flatMap(({ cpuSeconds, requests }) => (cpuSeconds === undefined ? [] : [cpuSeconds / (requests ?? 1)])),
+    ),
+    cpuSecondsPerBlob: spreadOf(
+      group.flatMap(({ cpuSeconds, blobs }) =>
+        cpuSeconds === undefined || blobs === undefined ? [] : [cpuSeconds / blobs],
+      ),
     ),
     memoryBytes: spreadOf(group.map((sample) => sample.memoryBytes)) ?? nothing,
     upstreamGets: spreadOf(group.flatMap(({ upstreamGets }) => (upstreamGets === undefined ? [] : [upstreamGets]))),

@@ -35,11 +35,12 @@ export async function setUpStage({
   const warmImage = await putImage(upstream.folder, 'warm');
   const proxy = servers.use(await startProxy(site('proxy'), upstream.url));
   const nginx = servers.use(await startNginx(site('nginx'), upstream.folder, warmImage));
-  const koa = servers.use(await startKoa(site('koa'), warmImage));
+  const koa = servers.use(await startKoa(site('koa'), upstream.folder, warmImage));
   const layerwell = servers.use(await startLayerwell(site('layerwell'), upstream.url));
   for (const cache of [proxy, layerwell]) {
     await pullManifest(manifestUrl(cache, warmImage, 'tag'), signal);
     await readers.check({ url: blobUrl(cache, warmImage), clients: 1, digest: warmImage.layer.digest, signal });
+    await pullManifest(blobUrl(cache, warmImage, warmImage.small.digest), signal);
   }
   const running = servers.move();
   const dispose = () => running.disposeAsync();

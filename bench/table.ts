@@ -3,6 +3,11 @@ import type { MeasurementName, Spread, Summary } from './samples.ts';
 const titles: Readonly<Record<MeasurementName, string>> = {
   idle: 'start with an empty store',
   'warm-blob': 'warm blob, 2 clients × 4',
+  'warm-blob-10': 'warm blob, 10 clients',
+  'warm-blob-30': 'warm blob, 30 clients',
+  'warm-blob-tls': 'warm blob by HTTPS, 2 clients × 2',
+  'warm-blob-tls-10': 'warm blob by HTTPS, 10 clients',
+  'small-blob': 'warm blob of 4 KiB',
   'warm-manifest-tag': 'warm manifest by tag',
   'warm-manifest-digest': 'warm manifest by digest',
   'cold-1': 'cold blob, 1 client',

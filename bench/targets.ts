@@ -22,6 +22,18 @@ export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
   const ofKoa = byTag && ratioTo(find('warm-manifest-tag', 'bare Koa'), byTag);
   const many = [find('cold-50'), find('cold-50-hashed'), find('cold-50-odd')].flatMap((summary) => summary ?? []);
   const most = (values: readonly number[]) => (values.length > 0 ? Math.max(...values) : undefined);
+  const perBlob = (measurement: MeasurementName) => find(measurement)?.cpuSecondsPerBlob?.median;
+  const warmBlobCpu = perBlob('warm-blob');
+  const toFewClients = (measurement: MeasurementName) => {
+    const cpu = perBlob(measurement);
+    return cpu && warmBlobCpu && cpu / warmBlobCpu;
+  };
+  const small = find('small-blob');
+  const smallOfKoa = small && ratioTo(find('small-blob', 'bare Koa'), small);
+  const toNginx = (measurement: MeasurementName) => {
+    const own = find(measurement);
+    return own && cpuRatioTo(find(measurement, 'nginx'), own);
+  };
   const idle = find('idle');
   const [first, upstreamsFirst] = [find('cold-50')?.firstByteMs, find('cold-50', 'upstream')?.firstByteMs];
   const behindMs = first && upstreamsFirst && first.median - upstreamsFirst.median;
@@ -30,6 +42,11 @@ export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
   return [
     atMost('warm blob: time, × distribution proxy', toProxy('warm-blob', ratioTo), 0.85),
     atMost('warm blob: server CPU, × distribution proxy', toProxy('warm-blob', cpuRatioTo), 0.85),
+    atMost('warm blob, 10 clients: server CPU for each, × that with 2 clients', toFewClients('warm-blob-10'), 1.15),
+    atMost('warm blob, 30 clients: server CPU for each, × that with 2 clients', toFewClients('warm-blob-30'), 1.15),
+    atMost('warm blob by HTTPS, 2 clients: server CPU, × nginx', toNginx('warm-blob-tls'), 1),
+    atMost('warm blob by HTTPS, 10 clients: server CPU, × nginx', toNginx('warm-blob-tls-10'), 1),
+    atLeast('warm blob of 4 KiB: requests/s, × bare Koa', smallOfKoa, 0.6),
     atLeast('warm manifest by tag: requests/s, × bare Koa', ofKoa, 0.6),
     atMost('cold blob, 1 client: time, × distribution proxy', toProxy('cold-1', ratioTo), 1),
     atMost('cold blob, 10 clients: time, × distribution proxy', toProxy('cold-10', ratioTo), 0.65),

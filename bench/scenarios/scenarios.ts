@@ -5,7 +5,8 @@ import { measureColdMany } from './cold-many.ts';
 import { measureIdle } from './idle.ts';
 import type { Stage } from './stage.ts';
 import { measureWarmBlob } from './warm-blob.ts';
-import { measureWarmManifest } from './warm-manifest.ts';
+import { measureSmallBlob, measureWarmManifest } from './warm-manifest.ts';
+import { measureWarmTls } from './warm-tls.ts';
 
 /** Runs one measurement. @throws Error if a response is wrong: then the number means nothing. */
 export async function measure(scenario: ScenarioName, stage: Stage): Promise<readonly Sample[]> {
@@ -13,7 +14,17 @@ export async function measure(scenario: ScenarioName, stage: Stage): Promise<rea
     case 'idle':
       return measureIdle(stage);
     case 'warm-blob':
-      return measureWarmBlob(stage);
+      return measureWarmBlob(stage, scenario, { clients: 2, times: 4 });
+    case 'warm-blob-10':
+      return measureWarmBlob(stage, scenario, { clients: 10, times: 1 });
+    case 'warm-blob-30':
+      return measureWarmBlob(stage, scenario, { clients: 30, times: 1 });
+    case 'warm-blob-tls':
+      return measureWarmTls(stage, scenario, { clients: 2, times: 2 });
+    case 'warm-blob-tls-10':
+      return measureWarmTls(stage, scenario, { clients: 10, times: 1 });
+    case 'small-blob':
+      return measureSmallBlob(stage);
     case 'warm-manifest-tag':
       return measureWarmManifest(stage, 'tag');
     case 'warm-manifest-digest':

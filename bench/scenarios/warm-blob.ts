@@ -1,16 +1,24 @@
-import { blobUrl } from '../contenders/contender.ts';
+import { blobUrl, type Contender } from '../contenders/contender.ts';
 import { costOf } from '../measure.ts';
+import type { ScenarioName } from '../options.ts';
 import type { Sample } from '../samples.ts';
 import { interleaved, type Stage } from './stage.ts';
 
-const clients = 2;
-/** Long enough that the kernel's resolution of 10 ms does not matter. */
-const times = 4;
+/** Long enough together that the kernel's resolution of 10 ms does not matter. */
+export interface WarmPulls {
+  readonly clients: number;
+  /** How often each pulls the blob. */
+  readonly times: number;
+}
 
-/** Two clients pull a cached blob, four times each. Each server's blob is verified once before. */
-export async function measureWarmBlob(stage: Stage): Promise<readonly Sample[]> {
+/** Clients pull a cached blob. Each server's blob is verified once before. */
+export async function measureWarmBlob(
+  stage: Stage,
+  measurement: ScenarioName,
+  { clients, times }: WarmPulls,
+  contenders: readonly Contender[] = [stage.nginx, stage.proxy, stage.layerwell],
+): Promise<readonly Sample[]> {
   const { warmImage, signal } = stage;
-  const contenders = [stage.nginx, stage.proxy, stage.layerwell];
   const { digest, size } = warmImage.layer;
   for (const server of contenders) {
     await stage.readers.check({ url: blobUrl(server, warmImage), clients: 1, digest, signal });
@@ -18,6 +26,7 @@ export async function measureWarmBlob(stage: Stage): Promise<readonly Sample[]> 
   return interleaved(stage.runs, contenders, async (server) => {
     const pull = { url: blobUrl(server, warmImage), size, signal, clients, times };
     const { seconds, cpuSeconds, peakBytes } = await costOf(server.pid, () => stage.readers.pull(pull));
-    return { measurement: 'warm-blob', contender: server.name, seconds, cpuSeconds, memoryBytes: peakBytes };
+    const blobs = clients * times;
+    return { measurement, contender: server.name, seconds, cpuSeconds, memoryBytes: peakBytes, blobs };
   });
 }
