@@ -13,6 +13,7 @@ import type { RelayRules } from './relays/relay-options.ts';
 import { Relays } from './relays/relays.ts';
 import { Downloads } from './downloads/downloads.ts';
 import { StoredBlobs, withoutUnreadable } from './blobs/served-blob.ts';
+import { SmallBlobs } from './blobs/small-blobs.ts';
 import type { Digest } from '../oci/digest.ts';
 import { parseHostName, type Tag } from '../oci/reference.ts';
 import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
@@ -33,7 +34,9 @@ import { Tags } from './tags/tags.ts';
 import { Visibility } from './access/visibility.ts';
 
 /** The size of the manifest cache in memory, as a share of the memory budget, to which it is added. Manifests are small and requested most. */
-const manifestMemoryShare = 1 / 2;
+const manifestMemoryShare = 7 / 16;
+/** The size of the cache of small blobs, likewise. */
+const smallBlobMemoryShare = 1 / 16;
 /** How long a cached tag waits for its upstream: a small part of the 30 s after which containerd gives up. */
 const staleAfterMs = 2_500;
 const retryFailedAfterMs = 30_000;
@@ -65,6 +68,7 @@ interface Core extends Required<MirrorParts> {
   readonly tagRecords: TagRecords;
   readonly space: Space;
   readonly storedBlobs: StoredBlobs;
+  readonly smallBlobs: SmallBlobs;
   readonly downloads: Downloads;
   readonly relays: Relays;
   readonly verifyReads: boolean;
@@ -86,7 +90,10 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
       core.policies.replace(policiesOf(next));
       mirror.follow(verbsFrom(next, core));
     },
-    storeAgain: (digest) => core.manifests.storeAgain(digest),
+    storeAgain: (digest) => {
+      core.smallBlobs.forget(digest);
+      core.manifests.storeAgain(digest);
+    },
     sweep: () => core.space.sweep(),
     use: () => core.space.use(),
     purgeIn: (catalogue) => new Purge({ ...core, index: catalogue }),
@@ -124,6 +131,7 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   });
   const borrowedLinks = new BorrowedLinks({ index, observer });
   const memoryBytes = parts.memory.maxBytes * manifestMemoryShare;
+  const smallBlobs = new SmallBlobs({ ...parts, maxBytes: parts.memory.maxBytes * smallBlobMemoryShare });
   const manifests = new Manifests({
     ...parts,
     records,
@@ -139,12 +147,14 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   const tagRecords = new TagRecords({ records, index, background, onRecorded, batchMs: confirmationBatchMs });
   const onEvicted = (keys: readonly RecordKey[], digest?: Digest) => {
     forgetEvicted(keys, { tagRecords, manifests, links });
-    if (digest) parts.shared.removed?.(digest);
+    if (!digest) return;
+    smallBlobs.forget(digest);
+    parts.shared.removed?.(digest);
   };
   const space = new Space({ ...parts, ...limits, loose: records, onEvicted });
   const links = new BlobLinks({ records: stored, index, borrowedLinks, background, clock, makeRoom, space });
   const relaying = relayRules(parts, limits);
-  const storedBlobs = new StoredBlobs(parts);
+  const storedBlobs = new StoredBlobs({ ...parts, store: limits.verifyReads ? parts.store : smallBlobs });
   return {
     ...parts,
     records,
@@ -157,6 +167,7 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
     tagRecords,
     space,
     storedBlobs,
+    smallBlobs,
     downloads: createDownloads(parts, limits, { space, relaying, links, storedBlobs }),
     relays: new Relays(relaying, parts),
     verifyReads: limits.verifyReads,

@@ -150,3 +150,14 @@ test('a stored manifest that the scrubber finds damaged is written again from me
   await app.restart();
   await pullAll(app, repository, '1');
 });
+
+test('a small blob with changed bytes is never served: it is quarantined, and fetched again', async () => {
+  const { upstream, app, held } = await pulled();
+  const config = held.blobs[0];
+  if (!config) throw new Error('an image has a config');
+  await writeFile(blobFile(app.dataDirectory, config.digest), Buffer.alloc(config.bytes.byteLength, 1));
+  const answer = await ask(app, `/v2/${repository}/blobs/${config.digest}`);
+  expect(answer.body.equals(config.bytes)).toBe(true);
+  expect(upstream.requests.map(({ method }) => method)).toEqual(['GET']);
+  expect((await app.metrics()).sum('layerwell_cache_corruptions_total')).toBe(1);
+});

@@ -10,12 +10,13 @@ import {
   partWanted,
   refuseTooManyRanges,
 } from '../response/conditions.ts';
-import { beginContent, type ContentFacts, sendFacts } from '../response/content-response.ts';
+import { beginContent, type ContentFacts, sendBytes, sendFacts } from '../response/content-response.ts';
 import { type ReadBuffers, sendStretch, type StretchOptions } from '../response/body-pump.ts';
 import type { RegistryContext } from './exchange.ts';
+import type { Senders } from '../response/memory-bodies.ts';
 import { multipartOf, sendMultipart } from '../response/multipart.ts';
 
-export interface BlobAnswerDeps {
+export interface BlobAnswerDeps extends Senders {
   readonly mirror: Mirror;
   readonly clock: Clock;
   readonly buffers: ReadBuffers;
@@ -98,13 +99,14 @@ async function answerOnce(
 
 async function answerWith(
   ctx: RegistryContext,
-  { buffers }: BlobAnswerDeps,
+  { buffers, small, large }: BlobAnswerDeps,
   blob: ServedBlob,
   facts: ContentFacts,
   answer: ContentAnswer,
 ): Promise<void> {
   const { exchange } = ctx.state;
   if ('ranges' in answer) return sendSeveral(ctx, { buffers }, blob, facts, answer);
+  if (blob.bytes && blob.cache.word === 'hit') return sendBytes(ctx, facts, blob.bytes, { small, large });
   const begin = () => beginContent(ctx, facts, answer);
   if (answer.status === 200) {
     const whole = { ...blob, start: 0, end: blob.size, buffers };

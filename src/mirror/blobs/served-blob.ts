@@ -17,6 +17,7 @@ import type { Observer } from '../ports/observer.ts';
 import type { BlobRecord, RecordStore } from '../ports/record-store.ts';
 import { Remembered } from '../concurrency/remembered.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
+import { BlobInMemory } from './small-blobs.ts';
 
 export interface BlobQuestion {
   readonly upstream: Upstream;
@@ -45,6 +46,8 @@ export interface ServedBlob {
   readonly size: number | undefined;
   /** Must be disposed. */
   readonly source: ByteSource;
+  /** All of it, where it is in memory. */
+  readonly bytes?: Uint8Array | undefined;
   readonly cache: CacheStatus;
   /** When this repository served it first. */
   readonly firstServedAtMs: number;
@@ -76,7 +79,8 @@ export function storedAnswer(
   }: AnswerFacts & { readonly size: number | undefined; readonly onDamaged: (() => Promise<void>) | undefined },
 ): ServedBlob {
   const source = onDamaged ? verifyingRead(digest, stored, onDamaged) : stored;
-  return { digest, source, isSequential: onDamaged !== undefined, ...facts };
+  const bytes = stored instanceof BlobInMemory ? stored.bytes : undefined;
+  return { digest, source, bytes, isSequential: onDamaged !== undefined, ...facts };
 }
 
 /** Serves a blob while it is downloaded. Small ones are verified first, so that a failure can still be answered with its status. */
