@@ -75,8 +75,11 @@ function untilForced(work: (stop: AbortSignal) => Promise<number>): Promise<numb
   return Promise.race([work(stop), forced]);
 }
 
+/** For a terminal that does not tell its width. */
+const usualColumns = 80;
+
 /** Where progress is shown. */
 function terminal(): { readonly columns: (() => number) | undefined } {
   const { stderr } = process;
-  return { columns: stderr.isTTY ? () => stderr.columns : undefined };
+  return { columns: stderr.isTTY ? () => stderr.columns || usualColumns : undefined };
 }

@@ -99,7 +99,7 @@ test('the images of the pods of a cluster are warmed, by the names that the upst
   const items = images.map((one) => ({ spec: { containers: [{ image: one }] } }));
   const { server: apiServer } = await startApiServer([{ items, metadata: {} }, 403]);
   const ran = await run(at(mirror), { kubernetes: true, apiServer });
-  expect(ran).toMatchObject({ code: 0, out: expect.stringMatching(/^done +1 of 1 images\n/) });
+  expect(ran).toMatchObject({ code: 0, out: expect.stringMatching(/^done +1 of 1 image\n/) });
   expect(ran.error).toContain('quay.test/acme/app:1: skipped, no upstream of the mirror has it\n');
   const refused = await run(at(mirror), { kubernetes: true, apiServer });
   expect(refused).toMatchObject({ code: 1, error: expect.stringContaining('the service account may not list pods') });
@@ -133,7 +133,7 @@ test('the signal to stop cancels the job, and the command run again goes on', as
   stop.abort();
   const { code, out } = await ran;
   expect(code).toBe(130);
-  expect(out).toMatch(/^cancelled +1 images; run this again to go on$/m);
+  expect(out).toMatch(/^cancelled +1 image; run this again to go on$/m);
   const { items } = Object((await askApi(mirror.app, '/api/v1/jobs')).body);
   expect(items).toMatchObject([{ state: 'cancelled' }]);
   arriving.open();

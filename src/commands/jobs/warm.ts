@@ -92,6 +92,10 @@ function reportOf(jobs: readonly Job[]) {
   };
 }
 
+function imagesText(count: number): string {
+  return `${countText(count)} ${count === 1 ? 'image' : 'images'}`;
+}
+
 /** Pure. */
 export function summaryText(jobs: readonly Job[]): string {
   const { images, problems, problemCount } = reportOf(jobs);
@@ -102,9 +106,9 @@ export function summaryText(jobs: readonly Job[]): string {
   };
   const unended = images.length - ofState('done') - ofState('failed');
   const rows = [
-    ['done', `${countText(ofState('done'))} of ${countText(images.length)} images`],
-    ...(ofState('failed') > 0 ? [['failed', `${countText(ofState('failed'))} images`]] : []),
-    ...(unended > 0 ? [['cancelled', `${countText(unended)} images; run this again to go on`]] : []),
+    ['done', `${countText(ofState('done'))} of ${imagesText(images.length)}`],
+    ...(ofState('failed') > 0 ? [['failed', imagesText(ofState('failed'))]] : []),
+    ...(unended > 0 ? [['cancelled', `${imagesText(unended)}; run this again to go on`]] : []),
     ['fetched', sumOf('fetched')],
     ['stored before', sumOf('present')],
   ];
