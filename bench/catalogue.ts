@@ -5,7 +5,8 @@ import { parseArgs } from 'node:util';
 import { freePort } from '../test/support/free-port.ts';
 import { TestRedis } from '../test/support/redis.ts';
 import { type ListTimes, measuredLists, timesOf } from './catalogue/lists.ts';
-import { type BesidePulls, pullsBesideLists } from './catalogue/pulls-beside.ts';
+import { pullsBesideLists } from './catalogue/pulls-beside.ts';
+import { limitMs, type Measured, reportOf } from './catalogue/report.ts';
 import { type Driver, generateStore, startMirror } from './catalogue/stores.ts';
 import { startUpstream } from './contenders/distribution.ts';
 import { machineFacts } from './machine.ts';
@@ -28,15 +29,6 @@ const counts = {
   tags: Number(values.tags),
   blobs: Number(values.blobs),
 };
-const limitMs = 50;
-
-interface Measured {
-  readonly driver: Driver;
-  readonly filledInSeconds: number;
-  readonly lists: readonly ListTimes[];
-  readonly beside: BesidePulls;
-}
-
 const interrupt = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const)
   process.once(name, () => interrupt.abort(new Error(`ended by ${name}`)));
@@ -67,41 +59,9 @@ async function measure(driver: Driver): Promise<Measured> {
   }
   process.stderr.write(`${driver}: lists are measured\n`);
   const beside = await pullsBesideLists({ mirror, upstream, wrk: tools.wrk, signal });
-  return { driver, filledInSeconds, lists, beside };
-}
-
-const number = (value: number) => value.toLocaleString('en-US');
-
-function reportOf(measured: readonly Measured[], machine: readonly string[]): string {
-  const names = measured[0]?.lists.map(({ name }) => name) ?? [];
-  const cell = ({ medianMs, p99Ms, isShort, items }: ListTimes) =>
-    `${medianMs.toFixed(1)} | ${p99Ms.toFixed(1)} | ${items}${isShort ? ' …' : ''}`;
-  const rows = names.map(
-    (name, at) => `| ${name} | ${measured.map(({ lists }) => (lists[at] ? cell(lists[at]) : '')).join(' | ')} |`,
-  );
-  return `# How fast the lists of the management API are
-
-By \`node bench/catalogue.ts --report\`: ${number(counts.repositories)} repositories, ${number(counts.tags)} tags, ${number(counts.blobs)} blobs; each list ${values.times} times over HTTP, pages of
-100 items. Times are milliseconds, median and 99th percentile; at most ${limitMs} are wanted. Then the number of items in the page; \`…\` where it ended
-before it was full, with a cursor for the rest.
-
-${machine.map((fact) => `- ${fact}`).join('\n')}
-${measured.map(({ driver, filledInSeconds }) => `- ${driver}: the index was filled in ${filledInSeconds.toFixed(0)} s`).join('\n')}
-
-## Pulls beside lists
-
-Cached manifests, requested by 32 connections as fast as they can, alone and while an operator asks for two lists a second; the runs take turns.
-
-| index | manifests a second alone | beside lists | difference | CPU of the mirror for a list, ms |
-|---|---:|---:|---:|---:|
-${measured.map(({ driver, beside }) => `| ${driver} | ${number(Math.round(beside.alone))} | ${number(Math.round(beside.besideLists))} | ${(100 * (beside.besideLists / beside.alone - 1)).toFixed(1)} % | ${beside.cpuMsPerList.toFixed(1)} |`).join('\n')}
-
-## Lists
-
-| | ${measured.map(({ driver }) => `${driver}: median | p99 | items`).join(' | ')} |
-|---|${measured.map(() => '---:|---:|---:').join('|')}|
-${rows.join('\n')}
-`;
+  const measured = { driver, filledInSeconds, lists, beside };
+  process.stderr.write(`${JSON.stringify(measured)}\n`);
+  return measured;
 }
 
 const measured: Measured[] = [];
@@ -113,7 +73,7 @@ const machine = [
   ...(await machineFacts(tools, 'src/main.ts')).slice(0, 3),
   `load average at the end: ${(loadavg()[0] ?? 0).toFixed(1)}`,
 ];
-const report = reportOf(measured, machine);
+const report = reportOf(measured, { counts, times: Number(values.times), machine });
 process.stdout.write(report);
 if (values.report) await writeFile(join(import.meta.dirname, 'CATALOGUE.md'), report);
 if (measured.some(({ lists }) => lists.some(({ medianMs }) => medianMs > limitMs))) process.exitCode = 1;

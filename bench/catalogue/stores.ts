@@ -82,7 +82,7 @@ export async function startMirror(
   const index =
     driver === 'sqlite'
       ? { driver, path: join(folder, 'index.sqlite') }
-      : { driver, redis: { url: redisUrl, keyPrefix: 'layerwell' } };
+      : { driver, url: redisUrl, keyPrefix: 'layerwell' };
   const config = {
     listen: { host: '127.0.0.1', port },
     management: { host: '127.0.0.1', port: managementPort },
