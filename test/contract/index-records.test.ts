@@ -98,6 +98,8 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       index.recordRepositoryUse(alpine, 500);
       index.recordRepositoryUse(repository('docker.io', 'not/linked'), 1);
       expect(await index.stalestRepository()).toEqual({ repositoryId: debian, usedAtMs: 2_000 });
+      expect(await index.stalestRepository(1)).toEqual({ repositoryId: alpine, usedAtMs: 3_000 });
+      expect(await index.stalestRepository(2)).toBeUndefined();
     });
 
     test('is never one without links', async () => {
