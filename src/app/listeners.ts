@@ -4,6 +4,7 @@ import { leastSecretBytes } from '../config/sections/cluster.ts';
 import type { Administration } from '../http/management/api/routes.ts';
 import { createManagementApp, type Readiness } from '../http/management/management.ts';
 import { ManagementPages } from '../http/management/pages/pages.ts';
+import { publicPages } from '../http/management/pages/public-pages.ts';
 import { type RecentRequests, RunningRequests } from '../http/middleware/access-log.ts';
 import { createRegistryApp } from '../http/registry/registry-app.ts';
 import { ReadBuffers } from '../http/response/body-pump.ts';
@@ -56,8 +57,11 @@ function registryListener(config: Config, deps: Reporting & Pick<Listeners, 'run
   const { tls, host, port } = config.listen;
   const { idleTimeoutMs, maxConnections, maxRequests, trustedProxies, forwardedHeader } = config.clients;
   const connections = new Connections({ max: maxConnections });
+  const isTls = tls !== undefined;
+  const pages = config.management.pages === 'public' ? publicPages({ ...deps, isTls }) : undefined;
   const app = createRegistryApp({
     ...deps,
+    pages,
     buffers: new ReadBuffers({ memory }),
     limits: { maxRequests, connections },
     trustedProxies: trustedProxies.length === 0 ? undefined : { addresses: trustedProxies, header: forwardedHeader },

@@ -100,6 +100,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     imagesIn: (catalogue) => new Images({ ...core, index: catalogue }),
     digestOf: async (repositoryId, tag) => (await core.tagRecords.get(repositoryId, tag))?.digest,
     written: () => core.background.settled(),
+    downloads: () => core.downloads.running(),
     confirmationOf: ({ repositoryId, tag }, label) => {
       const record = core.tagRecords.remembered(repositoryId, tag);
       const lifetimeMs = core.policies.tagLifetimeMs(label, tagKey(repositoryId, tag));

@@ -1,6 +1,7 @@
 import type { Images } from './administration/images/image-details.ts';
 import type { Purge } from './administration/purge.ts';
 import type { AccessRules } from './access/access.ts';
+import type { RunningDownload } from './downloads/run.ts';
 import type { Mirror } from './mirror.ts';
 import type { BlobStore } from './ports/blob-store.ts';
 import type { Clock } from './ports/clock.ts';
@@ -88,6 +89,8 @@ export interface AssembledMirror {
   digestOf(repositoryId: RepositoryId, tag: Tag): Promise<Digest | undefined>;
   /** Resolves when what was pulled until now is written, or could not be. */
   written(): Promise<void>;
+  /** The downloads of blobs that run. */
+  downloads(): readonly RunningDownload[];
   /** What memory has of a tag: when its upstream, named by its label, last confirmed it, and whether it is served without asking. */
   confirmationOf(tag: TagOfRepository, label: string): TagConfirmation | undefined;
   /** How many requests wait for an upstream, by its label. */

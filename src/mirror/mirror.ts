@@ -169,7 +169,7 @@ export class Mirror {
     const listed: string[] = [];
     for (let after = last; listed.length < limit; ) {
       const page = await this.#repositoriesAfter(after, { signal });
-      for (const name of page) if (await this.#mayBeListed(name)) listed.push(name);
+      for (const name of page) if (await this.mayBeListed(name)) listed.push(name);
       after = page.at(-1);
       if (page.length < catalogPage) break;
       await nextTurn(); // The index is synchronous: without a new turn no signal could abort.
@@ -189,7 +189,8 @@ export class Mirror {
     throw new UpstreamError('unavailable', message, { retryAfterSeconds: 5 });
   }
 
-  #mayBeListed(name: string): Promise<boolean> {
+  /** Whether every client may know of a repository, `<upstream>/<repository>`, by the last verdict. No upstream is asked. */
+  mayBeListed(name: string): Promise<boolean> {
     const slash = name.indexOf('/');
     const host = parseHostName(name.slice(0, slash));
     const upstream = host && this.#deps.choice.upstreams.find(host);

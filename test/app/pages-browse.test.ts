@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { image } from '../support/images.ts';
+import { ask } from '../support/client.ts';
+import { image, multiPlatformImage, referrerOf } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
 import { startPages, startPagesWithImages } from '../support/start-pages.ts';
 import { formTokenIn, Visitor } from '../support/visitor.ts';
@@ -90,4 +91,35 @@ test('names of 250 characters stay whole and harmless', async () => {
   await app.quiet();
   expect((await visitor.get('/browse')).text).toContain(`<bdi>${repository}</bdi>`);
   expect((await visitor.get(`/browse/docker.io/${repository}:${tag}`)).status).toBe(200);
+});
+
+test('an image has its platforms, layers and referrers, what it says of itself stays text, and one that is not cached is not found', async () => {
+  const { app, hub, visitor } = await startPagesWithImages();
+  const built = multiPlatformImage();
+  const [amd64] = built.children;
+  hub.content.add('library/multi', '1', built, amd64 ? [referrerOf(built.manifest)] : []);
+  await pullAll(app, 'library/multi', '1');
+  await ask(app, `/v2/library/multi/referrers/${built.manifest.digest}`);
+  await app.quiet();
+  const { text } = await visitor.get('/browse/docker.io/library/multi:1?platform=linux/arm64');
+  expect(text).toContain(built.manifest.digest);
+  expect(text).toMatch(/href="\/browse\/docker\.io\/library\/multi:1\?platform=linux%2Farm64" aria-current="true"/);
+  expect(text).toMatch(/Layers for linux\/arm64.*<table>/s);
+  expect(text).toContain('href="/confirm/warm?image=docker.io%2Flibrary%2Fmulti%3A1"');
+  expect(text).toMatch(/Signatures, SBOMs.*signature/s);
+  for (const name of ['docker.io/library/multi:2', `docker.io/library/multi@sha256:${'0'.repeat(64)}`]) {
+    expect((await visitor.get(`/browse/${name}`)).status).toBe(404);
+  }
+});
+
+test('an image is warmed after a confirmation, and the overview tells of it', async () => {
+  const { hub, visitor } = await startPagesWithImages();
+  hub.content.add('library/nginx', 'next', image({ name: 'next' }));
+  const confirmation = await visitor.get('/confirm/warm?image=docker.io%2Flibrary%2Fnginx%3Anext');
+  expect(confirmation.text).toMatch(/<select id="platform" name="platform">/);
+  const fields = { form: formTokenIn(confirmation), image: 'docker.io/library/nginx:next', platform: 'all' };
+  expect((await visitor.post('/actions/warm', { ...fields, platform: 'x' })).status).toBe(400);
+  expect((await visitor.post('/actions/warm', fields)).status).toBe(303);
+  await expect.poll(async () => (await visitor.get('/')).text).toMatch(/warm <span class="note">.*pill good">done/s);
+  expect((await visitor.get('/browse/docker.io/library/nginx:next')).status).toBe(200);
 });

@@ -1,8 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pump } from '../support/fake-answer.ts';
 import type { FakeRegistry } from '../support/fake-registry.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
-import { bigImage, type Image, image, multiPlatformImage, referrerOf } from '../support/images.ts';
+import { bigImage, type Image, image, multiPlatformImage, randomBlob, referrerOf } from '../support/images.ts';
 import type { Owner } from '../support/owner.ts';
 import { open } from '../support/client.ts';
 import { pullAll, pullManifest } from '../support/pull.ts';
@@ -57,10 +58,31 @@ export async function startExampleMirror(owner: Owner): Promise<ExampleMirror> {
     { owner },
   );
   await useForADay(app, registries);
+  for (const [name, mebibytes] of [
+    ['library/postgres', 6],
+    ['library/node', 9],
+  ] as const) {
+    if (hub) await startDownload(app, hub, { name, mebibytes });
+  }
   await down.stop();
   await open(app, '/v2/acme/app/manifests/1?ns=registry.example.com:8443').then((answer) => answer.rest());
   const managementUrl = app.managementUrl;
   return { app, managementUrl };
+}
+
+/** A download that stops in the middle. */
+async function startDownload(
+  app: RunningApp,
+  hub: FakeRegistry,
+  { name, mebibytes }: { readonly name: string; readonly mebibytes: number },
+): Promise<void> {
+  const blob = randomBlob(mebibytes * mib, name);
+  hub.content.addBlob(name, blob);
+  const body = pump();
+  hub.script({ path: new RegExp(blob.digest) }, { pump: body });
+  body.release(4 * mib);
+  const pulling = await open(app, `/v2/${name}/blobs/${blob.digest}`);
+  await pulling.read(3 * mib);
 }
 
 async function useForADay(app: RunningApp, registries: ReadonlyMap<string, FakeRegistry>): Promise<void> {
@@ -81,9 +103,17 @@ async function useForADay(app: RunningApp, registries: ReadonlyMap<string, FakeR
       const named = `${chosen.registry}/${chosen.repository}`;
       await pullAll(app, named, chosen.tag);
     }
+    await fetch(`${app.managementUrl}/api/v1/stats/minutes`); // It counts when it is asked.
     app.clock.advance(20 * minuteMs);
   }
   await pullManifest(app, `ghcr.io/${longest}`, 't'.repeat(128));
+  for (let minute = 0; minute < 60; minute += 1) {
+    const chosen = pulls[(minute * 5) % pulls.length];
+    if (chosen && (minute % 7 < 4 || minute > 50))
+      await pullAll(app, `${chosen.registry}/${chosen.repository}`, chosen.tag);
+    await fetch(`${app.managementUrl}/api/v1/stats/minutes`);
+    app.clock.advance(minuteMs);
+  }
   await app.quiet();
 }
 

@@ -15,6 +15,7 @@ import { CachedImages } from './images-administration.ts';
 import { createJobs, type OperatorJobs } from './jobs-administration.ts';
 import { type AdministrationDeps, ProcessAdministration } from './process-administration.ts';
 import type { StorePins } from './pins-administration.ts';
+import { createStorageAdministration } from './storage-administration.ts';
 import { createTrafficHistory } from './traffic-history.ts';
 
 export interface ManagedProcess extends Omit<AdministrationDeps, 'catalogue' | 'jobs'> {
@@ -48,8 +49,9 @@ export function createAdministration(config: Config, deps: ManagedProcess): Proc
   const labelOf = (name: string) => labelIn(deps.upstreams.directory, name);
   const images = new CachedImages({ images: deps.mirror.imagesIn(stores.index), labelOf });
   const recent = new RecentRequests();
+  const storage = createStorageAdministration({ ...deps, index: stores.index });
   const { events, pins } = deps;
-  const administration = Object.assign(own, { events, images, minutes, pins, requests: recent });
+  const administration = Object.assign(own, { events, images, minutes, pins, requests: recent, storage });
   return { administration, kept: [minutes, pins], jobs, recent };
 }
 

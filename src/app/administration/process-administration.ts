@@ -1,6 +1,7 @@
 import type { ImagesNeeds } from '../../http/management/api/image-routes.ts';
 import type { MinutesNeeds } from '../../http/management/api/minutes-routes.ts';
 import type { RefreshAnswer } from '../../http/management/api/content/refresh-routes.ts';
+import type { StorageNeeds } from '../../http/management/api/store/storage-routes.ts';
 import type { Administration } from '../../http/management/api/routes.ts';
 import type { Reloaded, Stats, Upstreams } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
@@ -32,10 +33,11 @@ export interface AdministrationDeps {
   readonly jobs: OperatorJobs;
 }
 
+/** Answered elsewhere. */
+type OtherNeeds = ImagesNeeds & MinutesNeeds & StorageNeeds;
+
 /** What the management API asks of this process. */
-export class ProcessAdministration
-  implements Omit<Administration, 'events' | 'pins' | 'requests' | keyof (ImagesNeeds & MinutesNeeds)>
-{
+export class ProcessAdministration implements Omit<Administration, 'events' | 'pins' | 'requests' | keyof OtherNeeds> {
   readonly catalogue: CachedCatalogue;
   readonly purges: ProcessPurges;
   readonly jobs: OperatorJobs;

@@ -32,8 +32,10 @@ export const management = z
         'Further host names by which `/api/v1/` may be asked, such as that of a Service; names that are not known are refused (DNS rebinding).',
       )
       .prefault([]),
-    pages: word(['management', 'off'])
-      .describe('Whether it has [pages for people](pages.md) at `/`.')
+    pages: word(['management', 'public', 'off'])
+      .describe(
+        'Whether it has [pages for people](pages.md) at `/`; `public`: the listener for clients as well has pages that only read, of what every client may pull.',
+      )
       .prefault('management'),
   })
   .describe('The listener for probes, metrics, the management API and pages.');

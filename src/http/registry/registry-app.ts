@@ -1,4 +1,4 @@
-import Koa from 'koa';
+import Koa, { type Middleware } from 'koa';
 import type { Mirror } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Memory } from '../../mirror/ports/memory.ts';
@@ -23,6 +23,8 @@ export interface RegistryAppDeps extends AccessLogDeps {
   readonly memory: Memory;
   readonly report: (bug: unknown, requestId?: string) => void;
   readonly limits: OverloadLimits;
+  /** Answers what is no path of the registry, if it is a browser that asks. */
+  readonly pages?: Middleware<ExchangeState> | undefined;
   /** Called once, when the first client sends credentials, which are ignored. */
   readonly onClientCredentials: () => void;
 }
@@ -38,6 +40,7 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   app.use(refuseOverload(deps.limits, deps));
   app.use(noticeCredentials(deps.onClientCredentials));
   app.use(registryRoutes({ ...deps, small: new SmallBodies(), large }).routes());
+  if (deps.pages) app.use(deps.pages);
   app.use(() => {
     throw new OciError('NAME_UNKNOWN', 'unknown path: not part of the distribution API');
   });

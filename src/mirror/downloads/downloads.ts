@@ -9,7 +9,7 @@ import type { Waiting } from '../ports/waiting.ts';
 import { CommitOnce, commitBlob, type BlobRecording, recordBlob } from './commit.ts';
 import { Download } from './download.ts';
 import { type PaceRules, abandonedToEnd, slotLimits } from './slots.ts';
-import { type DownloadOrder, Run, type Runs, type Started } from './run.ts';
+import { type DownloadOrder, Run, type RunningDownload, type Runs, type Started } from './run.ts';
 import { Scheduler } from './scheduler.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { RelayRules } from '../relays/relay-options.ts';
@@ -54,6 +54,16 @@ export class Downloads implements Runs {
   find(upstream: string, digest: Digest): Run | undefined {
     const run = this.#joinable.get(downloadKey(upstream, digest));
     return run?.isJoinable ? run : undefined;
+  }
+
+  /** What is being downloaded, in the order in which it began. */
+  running(): readonly RunningDownload[] {
+    return [...this.#running].map(([{ digest, size, receivedBytes }, { order }]) => ({
+      repositoryId: order.repositoryId,
+      digest,
+      receivedBytes,
+      size,
+    }));
   }
 
   /** Starts a download. The caller has seen that none is running for the digest and this upstream. */

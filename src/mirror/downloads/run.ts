@@ -22,6 +22,15 @@ export interface DownloadOrder {
   readonly promisedSize: number | undefined;
 }
 
+/** A download that runs. */
+export interface RunningDownload {
+  readonly repositoryId: RepositoryId;
+  readonly digest: Digest;
+  readonly receivedBytes: number;
+  /** Undefined if it is not known. */
+  readonly size: number | undefined;
+}
+
 /** A download, or the open body of a source if the store has no room for it. */
 export type Started = { readonly kind: 'download'; readonly download: Download } | NotStored;
 

@@ -8,6 +8,7 @@ import { type RefreshNeeds, refreshRoutes } from './content/refresh-routes.ts';
 import { type JobsNeeds, jobsRoutes } from './jobs-routes.ts';
 import { type RequestsNeeds, requestsRoutes } from './requests-routes.ts';
 import { type Route, route } from './route.ts';
+import { type StorageNeeds, storageRoutes } from './store/storage-routes.ts';
 import { type Reloaded, type Stats, type Upstreams, reloaded, stats, upstreams } from './schemas.ts';
 import { type EventsNeeds, eventsRoutes } from './events-routes.ts';
 
@@ -19,7 +20,8 @@ export interface Administration
     PinsNeeds,
     PurgeNeeds,
     RefreshNeeds,
-    JobsNeeds {
+    JobsNeeds,
+    StorageNeeds {
   stats(): Promise<Stats>;
   upstreams(): Promise<Upstreams>;
   readonly events: EventsNeeds['events'];
@@ -55,6 +57,7 @@ export const routes: readonly Route<Administration>[] = [
     run: (_, administration: Administration) => administration.upstreams(),
   }),
   ...eventsRoutes,
+  ...storageRoutes,
   ...catalogueRoutes,
   ...imageRoutes,
   ...purgeRoutes,

@@ -1,3 +1,5 @@
+import { parsePlatform } from '../../../mirror/administration/jobs/image-contents.ts';
+import { parseHostName } from '../../../oci/reference.ts';
 import { isDigest } from '../../../oci/digest.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import type { PurgeTarget } from '../../../mirror/administration/purge.ts';
@@ -5,7 +7,7 @@ import { Problem } from '../problems.ts';
 import type { PurgeAnswer } from '../api/purge-routes.ts';
 import type { Administration } from '../api/routes.ts';
 import { bytesText, counted } from './drawing/words.ts';
-import { type Content, html, name } from './html.ts';
+import { type Content, type Html, html, name } from './html.ts';
 import { inPath, type Named, namedText, parseNamed } from './names.ts';
 import { type Page, tokenField } from './page.ts';
 import type { PageRequest, PageSources } from './view.ts';
@@ -18,8 +20,14 @@ interface Action {
   readonly isDangerous: boolean;
   /** Says what it would do. @throws Problem when it cannot be done. */
   plan(named: Named, administration: Administration, waiting: Waiting): Promise<Content>;
+  /** What it may be told. */
+  readonly fields?: Html;
   /** Does it. @returns what was done. @throws Problem */
-  run(named: Named, administration: Administration, waiting: Waiting): Promise<Done>;
+  run(named: Named, administration: Administration, asked: Asked): Promise<Done>;
+}
+
+interface Asked extends Waiting {
+  readonly form: URLSearchParams;
 }
 
 interface Done {
@@ -58,9 +66,33 @@ const refresh: Action = {
   },
 };
 
+const warm: Action = {
+  title: 'Warm',
+  isDangerous: false,
+  plan: async () =>
+    html`<p>This fetches the image from its registry, as a client would pull it. What is stored already is not fetched again.</p>`,
+  fields: html`<label for="platform">Platforms</label>
+<select id="platform" name="platform">
+<option value="linux/amd64">linux/amd64</option><option value="linux/arm64">linux/arm64</option><option value="all">All</option>
+</select>
+<label class="check"><input type="checkbox" name="referrers" value="yes"> Signatures, SBOMs and attestations as well</label>`,
+  run: async (named, { jobs }, { form }) => {
+    const { upstream, repository } = named.repositoryId;
+    const [registry, platform] = [parseHostName(upstream), form.get('platform') ?? ''];
+    const wanted = platform === 'all' ? platform : parsePlatform(platform);
+    if (registry === undefined || named.reference === undefined || wanted === undefined)
+      throw new Problem('invalid-request', 'this cannot be warmed');
+    const images = [{ registry, repository, reference: named.reference }];
+    const platforms = wanted === 'all' ? wanted : [wanted];
+    jobs.warm({ images, platforms, referrers: form.get('referrers') === 'yes' });
+    return { notice: `${namedText(named)} is being fetched; the overview says how far it is.`, next: named };
+  },
+};
+
 const actions: ReadonlyMap<string, Action> = new Map([
   ['purge', purge],
   ['refresh', refresh],
+  ['warm', warm],
 ]);
 
 /** Asks whether something is meant, and says what it would do. @throws Problem */
@@ -71,10 +103,11 @@ export async function confirmPage(word: string, asked: PageRequest, { administra
   const body = html`<div class="card narrow"><h1>${action.title}?</h1>
 <p class="subject">${name(title)}</p>
 ${plan}
-<form method="post" action="/actions/${word}" class="actions">
-${tokenField(asked.session?.formToken ?? '')}<input type="hidden" name="image" value="${title}">
+<form method="post" action="/actions/${word}" class="stack">
+${action.fields}
+<div class="actions">${tokenField(asked.session?.formToken ?? '')}<input type="hidden" name="image" value="${title}">
 <button type="submit" class="${action.isDangerous ? 'danger' : 'main'}">${action.title}</button>
-<a class="button" href="/browse/${inPath(title)}">Cancel</a>
+<a class="button" href="/browse/${inPath(title)}">Cancel</a></div>
 </form></div>`;
   return { title: `${action.title} ${title}`, place: 'browse', body };
 }
@@ -91,7 +124,7 @@ export async function act(
   administration: Administration,
 ): Promise<string> {
   const { action, named } = found(word, form.get('image') ?? '');
-  const { notice, next } = await action.run(named, administration, { signal });
+  const { notice, next } = await action.run(named, administration, { form, signal });
   session.notice = notice;
   return next === undefined ? '/browse' : `/browse/${inPath(namedText(next))}`;
 }

@@ -126,7 +126,9 @@ export class ManagementPages {
       session,
       nowMs: this.#deps.clock.now(),
       signal: leavingOf(ctx.res),
-    };
+      isPublic: false,
+      base: '/browse',
+    } as const;
     return view(asked, this.#deps);
   }
 

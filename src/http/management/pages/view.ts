@@ -1,11 +1,11 @@
-import { isIP } from 'node:net';
 import type { Administration } from '../api/routes.ts';
 import type { Page } from './page.ts';
 import type { Session } from './sessions.ts';
 
 /** Where clients pull. */
 export interface ClientsEndpoint {
-  readonly port: number;
+  /** Undefined: that of the request for the page. */
+  readonly port: number | undefined;
   readonly isTls: boolean;
 }
 
@@ -26,6 +26,10 @@ export interface PageRequest {
   readonly nowMs: number;
   /** Aborts when the visitor has left. */
   readonly signal: AbortSignal;
+  /** Whether it is for a visitor of the clients' listener: only what everybody may read, and no action. */
+  readonly isPublic: boolean;
+  /** What stands before the name of a repository in a path. */
+  readonly base: '/browse' | '';
 }
 
 /** Makes a page. @throws Problem */
@@ -42,8 +46,8 @@ export interface MirrorAddress {
 
 /** By the host that a page was opened by, and the port of the clients' listener. Pure. */
 export function mirrorAt(host: string, { port, isTls }: ClientsEndpoint): MirrorAddress {
-  const hostname = URL.parse(`http://${host}`)?.hostname ?? '127.0.0.1';
-  const bare = hostname.replace(/^\[|\]$/g, '');
-  const authority = `${isIP(bare) === 6 ? `[${bare}]` : hostname}:${port}`;
+  const opened = URL.parse(`http://${host}`);
+  const name = opened?.hostname ?? '127.0.0.1';
+  const authority = port === undefined ? (opened?.host ?? name) : `${name}:${port}`;
   return { authority, url: `${isTls ? 'https' : 'http'}://${authority}`, isTls };
 }

@@ -47,6 +47,7 @@ test('of more than 32 requests at the same time, the rest is answered at once to
     purges: { purge: never, purgeByGlob: never },
     refresh: never,
     jobs: { list: impossible, get: impossible, cancel: never, warm: impossible, verify: never },
+    storage: { downloads: impossible, nextEvictions: never },
     reload: never,
     images: { details: never },
     minutes: { list: () => ({ items: [] }) },

@@ -47,7 +47,7 @@ export function table<Row>({ caption, columns, rows, empty, isCaptionHidden = tr
     column.kind === 'name'
       ? html`<th scope="row" class="name">${column.cell(row)}</th>`
       : html`<td${classOf(column)}>${column.cell(row)}</td>`;
-  return html`<div class="scroll" role="region" aria-label="${caption}" tabindex="0"><table>
+  return html`<div class="scroll" role="group" aria-label="${caption}" tabindex="0"><table>
 <caption${isCaptionHidden && html` class="hidden"`}>${caption}</caption>
 <thead><tr>${columns.map((column) => html`<th scope="col"${classOf(column)}>${column.title}</th>`)}</tr></thead>
 <tbody>${rows.map(
@@ -61,7 +61,7 @@ export function table<Row>({ caption, columns, rows, empty, isCaptionHidden = tr
 /** A text to copy, as it is to be typed. */
 export function snippet(text: string, label: string): Html {
   return html`<div class="snippet">
-<pre tabindex="0" role="region" aria-label="${label}"><code>${text}</code></pre>
+<pre tabindex="0" role="group" aria-label="${label}"><code>${text}</code></pre>
 <button type="button" class="copy" hidden>Copy<span class="hidden"> ${label}</span></button>
 </div>`;
 }

@@ -17,7 +17,7 @@ export const browse: View = async (asked, sources): Promise<Page> => {
   const hidden = isTags ? { list: 'tags' } : {};
   const body = html`<div class="head"><h1>Browse</h1><p class="sub">What this mirror keeps in its cache.</p></div>
 <nav aria-label="Lists" class="tabs"><ul>${tab('Repositories', path, !isTags)}${tab('Tags', `${path}?list=tags`, isTags)}</ul></nav>
-${filterForm({ action: path, fields: fieldsOf(asked.query, registries), hidden })}
+${filterForm({ action: path, fields: fieldsOf(asked, registries), hidden })}
 <section aria-label="${isTags ? 'Tags' : 'Repositories'}">${list}</section>`;
   return { title: 'Browse', place: 'browse', body };
 };
@@ -26,7 +26,7 @@ async function listHtml(asked: PageRequest, { administration }: PageSources, isT
   const { query, nowMs } = asked;
   if (isTags) {
     const { items, nextCursor } = await administration.catalogue.tags(listOf(asked));
-    return html`${tagTable(items, { nowMs, isOfOne: false })}${pager({ path, query, nextCursor })}`;
+    return html`${tagTable(items, { ...asked, isOfOne: false })}${pager({ path, query, nextCursor })}`;
   }
   const { items, nextCursor } = await administration.catalogue.repositories(listOf(asked));
   return html`${repositoryTable(items, nowMs)}${pager({ path, query, nextCursor })}`;
@@ -38,7 +38,7 @@ function tab(title: string, to: string, isHere: boolean): Html {
 
 /** A repository, or an image of it. */
 export const named: View = async (asked, sources): Promise<Page> => {
-  const found = parseNamed(decoded(asked.path.slice(path.length + 1)));
+  const found = parseNamed(decodedPath(asked.path.slice(asked.base.length + 1)));
   if (found === undefined) throw new Problem('not-found', 'this is not the name of a repository or an image');
   return found.reference === undefined
     ? repositoryPage(found, asked, sources)
@@ -46,22 +46,22 @@ export const named: View = async (asked, sources): Promise<Page> => {
 };
 
 async function repositoryPage(found: Named, asked: PageRequest, { administration }: PageSources): Promise<Page> {
-  const { query, nowMs } = asked;
+  const { query } = asked;
   const { upstream, repository } = found.repositoryId;
   const { items, nextCursor } = await administration.catalogue.tags(listOf(asked), found.repositoryId);
   const title = namedText(found);
-  const here = `${path}/${inPath(title)}`;
-  const body = html`${crumbs(found)}
+  const here = `${asked.base}/${inPath(title)}`;
+  const body = html`${crumbs(found, asked)}
 <div class="head"><p class="registry">${name(upstream)}</p><h1>${name(repository)}</h1></div>
-<p class="actions"><a class="button" href="/confirm/purge?image=${encodeURIComponent(title)}">Purge…</a></p>
-${filterForm({ action: here, fields: fieldsOf(query, undefined), hidden: {} })}
+${!asked.isPublic && html`<p class="actions"><a class="button" href="/confirm/purge?image=${encodeURIComponent(title)}">Purge…</a></p>`}
+${filterForm({ action: here, fields: fieldsOf(asked, undefined), hidden: {} })}
 <section aria-labelledby="tags"><h2 id="tags">Tags</h2>
-${tagTable(items, { nowMs, isOfOne: true })}${pager({ path: here, query, nextCursor })}</section>`;
+${tagTable(items, { ...asked, isOfOne: true })}${pager({ path: here, query, nextCursor })}</section>`;
   return { title, place: 'browse', body };
 }
 
-/** Empty if it cannot be decoded. */
-function decoded(text: string): string {
+/** Empty if it cannot be decoded. Pure. */
+export function decodedPath(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

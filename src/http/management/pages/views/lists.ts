@@ -1,6 +1,6 @@
 import { type AskedList, listAsked, type Repositories, type Tags } from '../../api/catalogue-routes.ts';
 import type { Field, Option } from '../drawing/forms.ts';
-import { pill, table } from '../drawing/parts.ts';
+import { type Column, pill, table } from '../drawing/parts.ts';
 import { bytesText, countText, shortDigest, timeSince } from '../drawing/words.ts';
 import { type Content, type Html, html, name } from '../html.ts';
 import { inPath } from '../names.ts';
@@ -15,11 +15,18 @@ const dayMs = 86_400_000;
 const words = ['registry', 'text', 'platform', 'sort', 'cursor'];
 
 /** The list that a page's address asks for. @throws Problem */
-export function listOf({ query, nowMs }: Pick<PageRequest, 'query' | 'nowMs'>): AskedList {
+export function listOf({ query, nowMs, isPublic }: PageRequest): AskedList {
+  // When something was pulled is not for everybody.
+  if (isPublic) return listAsked({ sort: 'name', limit: pageSize, ...cursorIn(query) });
   const said = words.map((word) => [word, query.get(word) ?? ''] as const).filter(([, value]) => value !== '');
   const days = Number(query.get('unused') ?? '');
   const pulledBefore = days > 0 && days < 10_000 && { pulledBefore: new Date(nowMs - days * dayMs).toISOString() };
   return listAsked({ sort: 'lastPull', ...Object.fromEntries(said), ...pulledBefore, limit: pageSize });
+}
+
+function cursorIn(query: URLSearchParams): { readonly cursor?: string } {
+  const cursor = query.get('cursor');
+  return cursor === null ? {} : { cursor };
 }
 
 const sorts: readonly Option[] = [
@@ -34,7 +41,7 @@ const ages: readonly Option[] = [
 const platforms = ['linux/amd64', 'linux/arm64', 'linux/arm/v7', 'linux/ppc64le', 'linux/s390x', 'windows/amd64'];
 
 /** The fields that filter and sort a list. */
-export function fieldsOf(query: URLSearchParams, registries: readonly string[] | undefined): readonly Field[] {
+export function fieldsOf({ query }: PageRequest, registries: readonly string[] | undefined): readonly Field[] {
   const value = (word: string) => query.get(word) ?? '';
   const choice = (word: string, label: string, options: readonly Option[]): Field => ({
     name: word,
@@ -74,7 +81,14 @@ export function repositoryTable(rows: readonly RepositoryRow[], nowMs: number): 
 }
 
 /** Of one repository, the tags alone say which. */
-export function tagTable(rows: readonly TagRow[], { nowMs, isOfOne }: { nowMs: number; isOfOne: boolean }): Html {
+export function tagTable(
+  rows: readonly TagRow[],
+  { nowMs, base, isPublic, isOfOne }: PageRequest & { readonly isOfOne: boolean },
+): Html {
+  const used: readonly Column<TagRow>[] = [
+    { title: 'Last pull', kind: 'number', cell: ({ lastPullAt }) => since(lastPullAt, nowMs) },
+    { title: 'State', kind: 'wide', cell: stateOf },
+  ];
   return table<TagRow>({
     caption: 'Tags',
     rows,
@@ -85,13 +99,12 @@ export function tagTable(rows: readonly TagRow[], { nowMs, isOfOne }: { nowMs: n
         kind: 'name',
         cell: ({ name: repository, registry, repository: rest, tag }) =>
           isOfOne
-            ? html`<a href="/browse/${inPath(`${repository}:${tag}`)}">${name(tag)}</a>`
+            ? html`<a href="${base}/${inPath(`${repository}:${tag}`)}">${name(tag)}</a>`
             : link(`${repository}:${tag}`, registry, `${rest}:${tag}`),
       },
       { title: 'Platforms', kind: 'wide', cell: ({ platforms: stored }) => stored.join(', ') },
       { title: 'Size', kind: 'number', cell: ({ bytes }) => (bytes === undefined ? '–' : bytesText(bytes)) },
-      { title: 'Last pull', kind: 'number', cell: ({ lastPullAt }) => since(lastPullAt, nowMs) },
-      { title: 'State', kind: 'wide', cell: stateOf },
+      ...(isPublic ? [] : used),
       { title: 'Digest', kind: 'wide', cell: ({ digest }) => shortDigest(digest) },
     ],
   });

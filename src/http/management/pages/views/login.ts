@@ -32,7 +32,7 @@ ${error !== undefined && html`<p id="token-error" class="error" role="alert">${e
 }
 
 const unconfigured = html`<p>No token is configured, so these pages change nothing. Write a token of at least 32 random bytes into a file, and name it in the configuration:</p>
-<pre tabindex="0" role="region" aria-label="Configuration"><code>"management": { "tokenFile": "/run/secrets/layerwell-token" }</code></pre>`;
+<pre tabindex="0" role="group" aria-label="Configuration"><code>"management": { "tokenFile": "/run/secrets/layerwell-token" }</code></pre>`;
 
 /** A path of this listener; anything else is its first page. Pure. */
 export function ownPath(text: string): string {

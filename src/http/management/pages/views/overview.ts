@@ -1,13 +1,17 @@
-import type { Stats, Upstreams } from '../../api/schemas.ts';
+import type { Upstreams } from '../../api/schemas.ts';
 import { bar } from '../drawing/plots.ts';
-import { figureCard, type Mood, pill, table } from '../drawing/parts.ts';
-import { bytesText, counted, countText, durationText, percentText, timeSince } from '../drawing/words.ts';
-import { type Content, type Html, html, name } from '../html.ts';
+import { type Mood, pill, table } from '../drawing/parts.ts';
+import { bytesText, counted, countText, durationText, timeSince } from '../drawing/words.ts';
+import { type Html, html, name } from '../html.ts';
 import type { Page } from '../page.ts';
 import type { PageSources, View } from '../view.ts';
+import { diskOf, downloadsOf, evictionsOf, jobsOf } from './store.ts';
+import { figuresOf, trafficIn, trafficPlot } from './traffic.ts';
 
 /** The parts of the overview that change while it is looked at, by their names. */
-export type Regions = Readonly<Record<'since' | 'figures' | 'upstreams' | 'disk', Html>>;
+export type Regions = Readonly<
+  Record<'since' | 'figures' | 'traffic' | 'downloads' | 'jobs' | 'upstreams' | 'disk' | 'evictions', Html>
+>;
 
 export const overview: View = async ({ nowMs }, sources): Promise<Page> => {
   const regions = await overviewRegions(sources, nowMs);
@@ -16,45 +20,46 @@ export const overview: View = async ({ nowMs }, sources): Promise<Page> => {
 
 /** @throws Problem */
 export async function overviewRegions({ administration }: PageSources, nowMs: number): Promise<Regions> {
-  const [stats, upstreams] = await Promise.all([administration.stats(), administration.upstreams()]);
+  const { minutes, storage } = administration;
+  const [stats, upstreams, evictions] = await Promise.all([
+    administration.stats(),
+    administration.upstreams(),
+    storage.nextEvictions({ limit: evictionsShown }),
+  ]);
+  const { items } = minutes.list({ fromMs: nowMs - dayMs });
+  const day = trafficIn(items, { nowMs, parts: 96, minutesEach: 15 });
+  const hour = trafficIn(items, { nowMs, parts: 60, minutesEach: 1 });
   return {
     since: html`Since this process started, ${durationText(nowMs - Date.parse(stats.startedAt))} ago`,
-    figures: figuresOf(stats),
+    figures: figuresOf(stats, trafficIn(items, { nowMs, parts: 48, minutesEach: 30 })),
+    traffic: html`${trafficPlot({ title: 'Last 24 hours', begin: '24 hours ago', each: 'in 15 minutes', traffic: day })}
+${trafficPlot({ title: 'Last hour', begin: '1 hour ago', each: 'in a minute', traffic: hour })}`,
+    downloads: downloadsOf(storage.downloads()),
+    jobs: jobsOf(administration.jobs.list(), nowMs),
     upstreams: upstreamsOf(upstreams, nowMs),
     disk: diskOf(stats.storage, nowMs),
+    evictions: evictionsOf(evictions, nowMs),
   };
 }
 
+const dayMs = 86_400_000;
+const evictionsShown = 5;
+
 function bodyOf(regions: Regions): Html {
-  const live = (region: keyof Regions) => html`<div data-live="${region}">${regions[region]}</div>`;
+  const live = (region: keyof Regions, look?: string) =>
+    html`<div data-live="${region}"${look !== undefined && html` class="${look}"`}>${regions[region]}</div>`;
+  const part = (id: keyof Regions, title: string, more?: Html) =>
+    html`<section aria-labelledby="${id}"><h2 id="${id}">${title}</h2>${live(id)}${more}</section>`;
   return html`<div class="head" data-stream="/pages/live">
 <h1>Overview</h1>
 <p class="sub"><span data-live="since">${regions.since}</span> <span class="pulse" hidden></span></p>
 </div>
 <section aria-label="Key figures">${live('figures')}</section>
-<section aria-labelledby="upstreams"><h2 id="upstreams">Upstreams</h2>${live('upstreams')}</section>
-<section aria-labelledby="disk"><h2 id="disk">Disk</h2>${live('disk')}</section>`;
-}
-
-function figuresOf({ requests, bytes, upstreamRequests }: Stats): Html {
-  const spared = Math.max(0, requests.total - upstreamRequests);
-  const ofServed =
-    bytes.served === 0 ? 'nothing was served yet' : `${percentText(bytes.saved / bytes.served)} of what was served`;
-  const figures = [
-    {
-      label: 'Hit rate',
-      value: requests.hitRatio === null ? '–' : percentText(requests.hitRatio),
-      note: `of ${counted(requests.total, 'request')} for content`,
-    },
-    { label: 'Served', value: bytesText(bytes.served), note: `${bytesText(bytes.fromUpstream)} of it from upstreams` },
-    { label: 'Traffic saved', value: bytesText(bytes.saved), note: ofServed },
-    {
-      label: 'Upstream requests saved',
-      value: countText(spared),
-      note: `${counted(upstreamRequests, 'request')} sent`,
-    },
-  ];
-  return html`<dl class="figures">${figures.map(figureCard)}</dl>`;
+<section aria-labelledby="traffic"><h2 id="traffic">Traffic</h2>${live('traffic', 'plots')}</section>
+${part('downloads', 'Running downloads', live('jobs'))}
+${part('upstreams', 'Upstreams')}
+${part('disk', 'Disk')}
+${part('evictions', 'Evicted next')}`;
 }
 
 type UpstreamRow = Upstreams['items'][number];
@@ -72,8 +77,7 @@ function upstreamsOf({ items }: Upstreams, nowMs: number): Html {
     empty: 'No upstream is configured.',
     columns: [
       { title: 'Registry', kind: 'name', cell: (row) => name(row.name) },
-      { title: 'State', cell: (row) => stateOf(row, nowMs) },
-      { title: 'Rate limit left', cell: ({ rateLimits }) => rateLimits.map(rateLimitOf) },
+      { title: 'State and rate limit left', cell: (row) => stateOf(row, nowMs) },
       { title: 'Requests', kind: 'wide number', cell: ({ requests }) => countText(requests) },
       { title: 'Received', kind: 'wide number', cell: ({ bytes }) => bytesText(bytes) },
       { title: 'Running', kind: 'wide number', cell: ({ running }) => countText(running) },
@@ -81,17 +85,14 @@ function upstreamsOf({ items }: Upstreams, nowMs: number): Html {
   });
 }
 
-function stateOf({ state, reason, circuits, since, lastFailure }: UpstreamRow, nowMs: number): Content {
+function stateOf({ state, reason, circuits, since, lastFailure, rateLimits }: UpstreamRow, nowMs: number): Html {
   const open = circuits.filter((circuit) => circuit.state !== 'closed').length;
-  return [
-    pill(state, moods[state]),
-    open > 0 && html` ${pill(counted(open, 'circuit open', 'circuits open'), 'fair')}`,
-    state === 'unreachable' &&
-      html` <span class="note">${reason} ${since !== undefined && timeSince(since, nowMs)}</span>`,
-    state === 'reachable' &&
-      lastFailure !== undefined &&
-      html` <span class="note">last failure ${timeSince(lastFailure.at, nowMs)}: ${lastFailure.reason}</span>`,
-  ];
+  const isDown = state === 'unreachable';
+  return html`<div class="state">${pill(state, moods[state])}
+${open > 0 && pill(counted(open, 'circuit open', 'circuits open'), 'fair')}
+${isDown && html`<span class="note">${reason} ${since !== undefined && timeSince(since, nowMs)}</span>`}
+${!isDown && lastFailure !== undefined && html`<span class="note">last failure ${timeSince(lastFailure.at, nowMs)}: ${lastFailure.reason}</span>`}
+${rateLimits.map(rateLimitOf)}</div>`;
 }
 
 function rateLimitOf({ account, limit, remaining }: UpstreamRow['rateLimits'][number]): Html {
@@ -99,22 +100,4 @@ function rateLimitOf({ account, limit, remaining }: UpstreamRow['rateLimits'][nu
   const ratio = limit > 0 ? Math.min(1, Math.max(0, remaining / limit)) : 0;
   const look = ratio > 0.25 ? 'good' : ratio > 0.1 ? 'fair' : 'bad';
   return html`<div class="limit"><span>${words}</span> <span class="note">${name(account)}</span>${bar(`${words} left`, [{ look, ratio }])}</div>`;
-}
-
-function diskOf(storage: Stats['storage'], nowMs: number): Html {
-  const { usedBytes, maxBytes, contentBytes, blobs, manifests, freeBytes, quarantinedFiles, oldestUseAt } = storage;
-  const ratio = usedBytes === null ? 0 : usedBytes / maxBytes;
-  const words = `${bytesText(usedBytes)} of ${bytesText(maxBytes)}`;
-  const facts: readonly (readonly [string, Content])[] = [
-    ['Content', `${bytesText(contentBytes)} in ${countText(blobs)} blobs and ${countText(manifests)} manifests`],
-    ['Free on the disk', bytesText(freeBytes)],
-    ['Longest unused', oldestUseAt === null ? '–' : timeSince(oldestUseAt, nowMs)],
-    ['In quarantine', counted(quarantinedFiles, 'file')],
-  ];
-  return html`<div class="card disk">
-<p class="usage"><span class="number">${words}</span>${usedBytes !== null && html` <span class="note">${percentText(ratio)} used</span>`}</p>
-${bar(`${words} used`, [{ look: ratio > 0.95 ? 'fair' : 'first', ratio }])}
-<dl class="facts">${facts.map(([title, value]) => html`<div><dt>${title}</dt><dd>${value}</dd></div>`)}</dl>
-${!storage.isIndexComplete && html`<p class="note">The index is being rebuilt: some content is not listed yet.</p>`}
-</div>`;
 }

@@ -8,14 +8,15 @@ import { mirrorAt, type View } from '../view.ts';
 interface Guide {
   readonly title: string;
   readonly kind: ClientName;
+  /** Another client that reads the same file. */
+  readonly also?: ClientName;
 }
 
 const guides: readonly Guide[] = [
   { title: 'Docker', kind: 'docker' },
   { title: 'containerd', kind: 'containerd' },
   { title: 'k3s and RKE2', kind: 'k3s' },
-  { title: 'podman, buildah, skopeo', kind: 'podman' },
-  { title: 'CRI-O', kind: 'crio' },
+  { title: 'podman, buildah, skopeo, CRI-O', kind: 'podman', also: 'crio' },
   { title: 'BuildKit', kind: 'buildkit' },
 ];
 
@@ -48,12 +49,18 @@ ${snippet(`docker pull ${authority}/${image}`, 'the pull command')}
 <p class="note"><code>layerwell client</code> prints the same for these and other clients, and installs it with <code>--write</code>.</p>`;
 }
 
-function guideOf({ title, kind }: Guide, mirror: ReachedMirror): Html {
+function guideOf({ title, kind, also }: Guide, mirror: ReachedMirror): Html {
   const { files, next, notes } = clientConfiguration(kind, mirror);
   // containerd has a file for each registry as well; the last is for all that have none.
   const file = files.at(-1);
   return html`<section class="card guide" aria-labelledby="${kind}"><h2 id="${kind}">${title}</h2>
 ${file !== undefined && html`<p class="file"><code>${file.path}</code></p>${snippet(file.text.trimEnd(), `for ${title}`)}`}
 <p class="note">Then: ${next}.</p>
-${notes.map((note) => html`<p class="note">${note}.</p>`)}</section>`;
+${also !== undefined && html`<p class="note">${also}: ${clientConfiguration(also, mirror).next}.</p>`}
+${notes.map((note) => html`<p class="note">${withCode(note)}.</p>`)}</section>`;
+}
+
+/** What stands between backticks is code. */
+function withCode(text: string): Html {
+  return html`${text.split('`').map((part, place) => (place % 2 === 1 ? html`<code>${part}</code>` : part))}`;
 }

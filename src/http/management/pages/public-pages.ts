@@ -1,0 +1,101 @@
+import type { Middleware } from 'koa';
+import type { Mirror } from '../../../mirror/mirror.ts';
+import type { Clock } from '../../../mirror/ports/clock.ts';
+import { repositoryKey } from '../../../mirror/ports/repository-id.ts';
+import { OciError, UpstreamError } from '../../../oci/errors.ts';
+import type { ExchangeState, RegistryContext } from '../../registry/exchange.ts';
+import { headingOf, Problem } from '../problems.ts';
+import { pageAssets, pageHeaders } from './assets.ts';
+import { html, name } from './html.ts';
+import { inPath, parseNamed } from './names.ts';
+import { documentOf, type Page } from './page.ts';
+import type { PageRequest, PageSources } from './view.ts';
+import { decodedPath, named } from './views/browse.ts';
+import { start } from './views/start.ts';
+
+export interface PublicPagesDeps extends Pick<PageSources, 'administration'> {
+  readonly mirror: Pick<Mirror, 'catalog' | 'mayBeListed'>;
+  readonly isTls: boolean;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+/** Requests that run at the same time: pages never take much from pulls. */
+const maxRunning = 8;
+const namesOfPage = 100;
+
+/**
+ * Pages for the listener of clients, which only read: an image's own URL, `/docker.io/library/nginx:1.27`, opened in a browser. They show what
+ * every client may read by the last verdict, and ask no upstream. Whatever else is asked for is left to others.
+ */
+export function publicPages(deps: PublicPagesDeps): Middleware<ExchangeState> {
+  const assets = pageAssets();
+  let running = 0;
+  const answer = async (ctx: RegistryContext): Promise<void> => {
+    running += 1;
+    try {
+      if (running > maxRunning) throw new Problem('unavailable', 'too many pages are asked for');
+      write(ctx, await pageFor(ctx, deps));
+    } catch (error) {
+      write(ctx, problemPage(error));
+    } finally {
+      running -= 1;
+    }
+  };
+  return (ctx, next) => assets(ctx, () => (isForPeople(ctx) ? answer(ctx) : next()));
+}
+
+function isForPeople({ method, headers }: Pick<RegistryContext, 'method' | 'headers'>): boolean {
+  return (method === 'GET' || method === 'HEAD') && /\btext\/html\b/.test(headers.accept ?? '');
+}
+
+async function pageFor(ctx: RegistryContext, { administration, mirror, isTls, clock }: PublicPagesDeps): Promise<Page> {
+  const asked: PageRequest = {
+    path: ctx.path,
+    query: new URLSearchParams(ctx.querystring),
+    host: ctx.req.headers.host ?? '',
+    session: undefined,
+    nowMs: clock.now(),
+    signal: ctx.state.exchange.signal,
+    isPublic: true,
+    base: '',
+  };
+  const sources = { administration, clients: () => ({ port: undefined, isTls }) };
+  if (ctx.path === '/') return catalogPage(asked, mirror);
+  if (ctx.path === '/start') return start(asked, sources);
+  const found = parseNamed(decodedPath(ctx.path.slice(1)));
+  // What is hidden is told as what does not exist.
+  if (found === undefined || !(await mirror.mayBeListed(repositoryKey(found.repositoryId)))) throw unknown();
+  return named(asked, sources);
+}
+
+/** Every repository that the catalog lists. */
+async function catalogPage({ query, signal }: PageRequest, mirror: Pick<Mirror, 'catalog'>): Promise<Page> {
+  const names = await mirror.catalog({ last: query.get('last') ?? undefined, limit: namesOfPage + 1 }, { signal });
+  const shown = names.slice(0, namesOfPage);
+  const last = names.length > namesOfPage && shown.at(-1);
+  const items = shown.map((one) => html`<li><a href="/${inPath(one)}">${name(one)}</a></li>`);
+  const body = html`<div class="head"><h1>Images</h1><p class="sub">What this mirror keeps in its cache, and everybody may pull.</p></div>
+${shown.length === 0 ? html`<p class="empty">Nothing is cached yet.</p>` : html`<ul class="card names">${items}</ul>`}
+${last !== false && last !== undefined && html`<nav class="pager" aria-label="Pages of the list"><span></span><a class="button" rel="next" href="/?last=${encodeURIComponent(last)}">Next page</a></nav>`}`;
+  return { title: 'Images', place: 'browse', body };
+}
+
+function unknown(): Problem {
+  return new Problem('not-found', 'This is not in the cache, or not for everybody. A pull may still find it.');
+}
+
+/** @throws what is a bug. */
+function problemPage(error: unknown): Page {
+  const problem =
+    error instanceof OciError || error instanceof UpstreamError ? new Problem('unavailable', error.message) : error;
+  if (!(problem instanceof Problem)) throw error;
+  const { status, title } = headingOf(problem.kind);
+  const body = html`<div class="card narrow"><h1>${title}</h1><p>${problem.message}</p><p><a href="/">Images</a></p></div>`;
+  return { title, place: 'none', body, status };
+}
+
+function write(ctx: RegistryContext, page: Page): void {
+  ctx.status = page.status ?? 200;
+  ctx.set({ ...pageHeaders, 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'no-store' });
+  ctx.body = documentOf(page, { isPublic: true, formToken: undefined, notice: undefined }).text;
+}
