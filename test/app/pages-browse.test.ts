@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { askApi } from '../support/api-answers.ts';
 import { ask } from '../support/client.ts';
 import { image, multiPlatformImage, referrerOf } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
@@ -122,4 +123,18 @@ test('an image is warmed after a confirmation, and the overview tells of it', as
   expect((await visitor.post('/actions/warm', fields)).status).toBe(303);
   await expect.poll(async () => (await visitor.get('/')).text).toMatch(/warm <span class="note">.*pill good">done/s);
   expect((await visitor.get('/browse/docker.io/library/nginx:next')).status).toBe(200);
+});
+
+test('an image is pinned and unpinned after a confirmation', async () => {
+  const at = await startPagesWithImages();
+  const { visitor } = at;
+  const image = 'docker.io/library/nginx:1.0';
+  const form = formTokenIn(await visitor.get(`/confirm/pin?image=${encodeURIComponent(image)}`));
+  expect((await visitor.post('/actions/pin', { form, image })).status).toBe(303);
+  const pins = async () => Object((await askApi(at, '/api/v1/pins')).body)['items'];
+  expect(await pins()).toMatchObject([{ pin: image }]);
+  expect((await visitor.get(`/browse/${image}`)).text).toMatch(/nginx:1\.0 is pinned\..*>Unpin…</s);
+  expect((await visitor.post('/actions/unpin', { form, image })).status).toBe(303);
+  expect(await pins()).toEqual([]);
+  expect((await visitor.post('/actions/unpin', { form, image })).status).toBe(404);
 });

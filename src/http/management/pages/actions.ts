@@ -2,6 +2,7 @@ import { parsePlatform } from '../../../mirror/administration/jobs/image-content
 import { parseHostName } from '../../../oci/reference.ts';
 import { isDigest } from '../../../oci/digest.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
+import { type Pin, parsePin } from '../../../mirror/administration/pins/pin-set.ts';
 import type { PurgeTarget } from '../../../mirror/administration/purge.ts';
 import { Problem } from '../problems.ts';
 import type { PurgeAnswer } from '../api/purge-routes.ts';
@@ -89,9 +90,32 @@ const warm: Action = {
   },
 };
 
+const pin: Action = {
+  title: 'Pin',
+  isDangerous: false,
+  plan: async () =>
+    html`<p>What is stored of it now, and what is pulled of it later, is not evicted any more until it is unpinned. A purge still removes it.</p>`,
+  run: async (named, { pins }, { signal }) => {
+    await pins.add(pinOf(named), { signal });
+    return { notice: `${namedText(named)} is pinned.`, next: named };
+  },
+};
+
+const unpin: Action = {
+  title: 'Unpin',
+  isDangerous: false,
+  plan: async () => html`<p>It may be evicted again when space is needed.</p>`,
+  run: async (named, { pins }, { signal }) => {
+    await pins.remove(pinOf(named), { signal });
+    return { notice: `${namedText(named)} is not pinned any more.`, next: named };
+  },
+};
+
 const actions: ReadonlyMap<string, Action> = new Map([
+  ['pin', pin],
   ['purge', purge],
   ['refresh', refresh],
+  ['unpin', unpin],
   ['warm', warm],
 ]);
 
@@ -135,6 +159,12 @@ function found(word: string, image: string): { readonly action: Action; readonly
   const named = parseNamed(image);
   if (named === undefined) throw new Problem('invalid-request', 'this is not the name of a repository or an image');
   return { action, named };
+}
+
+function pinOf(named: Named): Pin {
+  const found = parsePin(namedText(named));
+  if (found === undefined) throw new Problem('invalid-request', 'this cannot be pinned');
+  return found;
 }
 
 function targetOf({ repositoryId, reference }: Named): PurgeTarget {

@@ -23,7 +23,7 @@ export async function imagePage(image: NamedImage, asked: PageRequest, sources: 
 <div class="head"><p class="registry">${name(repositoryId.upstream)}</p>
 <h1>${name(repositoryId.repository)}<span class="reference">${isDigest(reference) ? '@' : ':'}${name(reference)}</span></h1>
 <p class="sub">${stateOf(details)}</p></div>
-${!asked.isPublic && actionsOf(title, isDigest(reference))}
+${!asked.isPublic && actionsOf(title, { isByDigest: isDigest(reference), isPinned: isPinned(title, sources) })}
 ${commands(title, mirrorAt(asked.host, sources.clients()))}
 ${factsOf(details, asked)}
 ${platformsOf(details, asked)}
@@ -31,6 +31,12 @@ ${chosen !== undefined && layersOf(chosen, asked)}
 ${labelsOf(details)}
 ${referrersOf(details, asked)}`;
   return { title, place: 'browse', body };
+}
+
+/** Whether an operator pinned it by this name. Of more pins, the rest is not looked at. */
+function isPinned(title: string, { administration }: PageSources): boolean {
+  const { items } = administration.pins.list({ limit: 1_000 });
+  return items.some(({ pin, isRemovable }) => pin === title && isRemovable);
 }
 
 /** Of an index, those of the wanted platform, or else of the first that is stored. */
@@ -49,10 +55,11 @@ function isRunnable({ platform, attests }: Listed): boolean {
   return platform !== undefined && attests === undefined;
 }
 
-function actionsOf(title: string, isByDigest: boolean): Html {
+function actionsOf(title: string, { isByDigest, isPinned }: Record<'isByDigest' | 'isPinned', boolean>): Html {
   const to = (action: string) => `/confirm/${action}?image=${encodeURIComponent(title)}`;
   return html`<p class="actions"><a class="button" href="${to('warm')}">Warm…</a>
 ${!isByDigest && html`<a class="button" href="${to('refresh')}">Refresh…</a>`}
+${isPinned ? html`<a class="button" href="${to('unpin')}">Unpin…</a>` : html`<a class="button" href="${to('pin')}">Pin…</a>`}
 <a class="button" href="${to('purge')}">Purge…</a></p>`;
 }
 
