@@ -13,7 +13,8 @@ async function start(pages: 'public' | 'management' = 'public') {
     auth: { kind: 'bearer', ...account, privateRepositories: ['acme/secret'] },
   });
   registry.content.add('library/app', '1.0', multiPlatformImage());
-  registry.content.add('acme/secret', '1.0', image({ name: 'secret' }));
+  const secret = image({ name: 'secret' });
+  registry.content.add('acme/secret', '1.0', secret);
   const upstream = {
     url: registry.url,
     credentials: [{ kind: 'basic', ...account }],
@@ -35,7 +36,7 @@ async function start(pages: 'public' | 'management' = 'public') {
     const { status, headers, body } = await ask(app, path, { headers: { accept } });
     return { status, headers, text: body.toString() };
   };
-  return { app, look, hasAsked: () => registry.requests.length > requests };
+  return { app, secret, look, hasAsked: () => registry.requests.length > requests };
 }
 
 test('the URL of an image, opened in a browser, is its page, and asks no upstream', async () => {
@@ -55,9 +56,12 @@ test('the URL of an image, opened in a browser, is its page, and asks no upstrea
 });
 
 test('a private repository is told as one that does not exist, in lists and by its address, and asks no upstream', async () => {
-  const { look, hasAsked } = await start();
+  const { secret, look, hasAsked } = await start();
   const unknown = await look('/docker.io/acme/none:1.0');
   expect(unknown.status).toBe(404);
+  // Its manifest is in the store: a repository that everybody may read does not lead to it.
+  const borrowed = await look(`/docker.io/library/app@${secret.manifest.digest}`);
+  expect(borrowed.status).toBe(404);
   for (const path of ['/docker.io/acme/secret:1.0', '/docker.io/acme/secret']) {
     const { status, text } = await look(path);
     expect({ status, text }).toEqual({ status: 404, text: unknown.text });
