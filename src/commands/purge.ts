@@ -1,5 +1,14 @@
 import { type PurgeAnswer, purged as purgedSchema } from '../http/management/api/purge-routes.ts';
-import { ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output } from './api/client.ts';
+import {
+  answerAs,
+  ApiFailure,
+  apiOf,
+  exitCodeOf,
+  exitCodes,
+  type MirrorChoice,
+  type Output,
+  tryJson,
+} from './api/client.ts';
 import { alignedLines, bytesText, countText } from './api/table.ts';
 
 export interface PurgeOptions extends MirrorChoice, Output {
@@ -27,11 +36,7 @@ export function purge(options: PurgeOptions): Promise<number> {
     const body = { ...target, ...(dryRun && { dryRun }) };
     const answer = await api('purge', { method: 'POST', body, withinMs: purgesWithinMs });
     if (json) return print(`${JSON.stringify(answer, null, 2)}\n`);
-    const known = purgedSchema.safeParse(answer);
-    if (!known.success) {
-      throw new ApiFailure(exitCodes.failed, 'the mirror is of another version than this command; try --json');
-    }
-    print(purgedText(known.data));
+    print(purgedText(answerAs(purgedSchema, answer, tryJson)));
   }, options);
 }
 

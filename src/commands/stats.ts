@@ -6,7 +6,7 @@ import {
   upstreams as upstreamsSchema,
 } from '../http/management/api/schemas.ts';
 import { type Minutes, minutes as minutesSchema } from '../http/management/api/minutes-routes.ts';
-import { ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output } from './api/client.ts';
+import { answerAs, apiOf, exitCodeOf, type MirrorChoice, type Output, tryJson } from './api/client.ts';
 import { type Column, columnsOf, sparkline } from './api/sparkline.ts';
 import { alignedLines, bytesText, countText, shareText } from './api/table.ts';
 
@@ -28,12 +28,12 @@ export function stats(options: StatsOptions): Promise<number> {
       const all = { stats: served, minutes: itemsOf(minutes), upstreams: itemsOf(upstreams) };
       return print(`${JSON.stringify(all, null, 2)}\n`);
     }
-    const [stats, byMinute] = [statsSchema.safeParse(served), minutesSchema.safeParse(minutes)];
-    const known = upstreamsSchema.safeParse(upstreams);
-    if (!stats.success || !byMinute.success || !known.success) {
-      throw new ApiFailure(exitCodes.failed, 'the mirror is of another version than this command; try --json');
-    }
-    print(statsText({ served: stats.data, minutes: byMinute.data, upstreams: known.data }));
+    const known = {
+      served: answerAs(statsSchema, served, tryJson),
+      minutes: answerAs(minutesSchema, minutes, tryJson),
+      upstreams: answerAs(upstreamsSchema, upstreams, tryJson),
+    };
+    print(statsText(known));
   }, options);
 }
 

@@ -130,6 +130,20 @@ function wordsOf(error: unknown): string {
   return error.cause instanceof Error ? wordsOf(error.cause) : error.message || error.name;
 }
 
+/** An answer, typed by its schema. @param hint is added for who reads that the answer has another form. @throws ApiFailure when it has. Pure. */
+export function answerAs<Answer>(
+  schema: { safeParse(answer: unknown): { readonly data?: Answer | undefined } },
+  answer: unknown,
+  hint = '',
+): Answer {
+  const { data } = schema.safeParse(answer);
+  if (data !== undefined) return data;
+  throw new ApiFailure(exitCodes.failed, `the mirror is of another version than this command${hint}`);
+}
+
+/** Printed with an answer that a command cannot show as a text. */
+export const tryJson = '; try --json';
+
 /** Runs a command; its failures are printed as words. @returns the exit code. @throws ConfigError, and what is a bug. */
 export async function exitCodeOf(work: () => Promise<number | void>, { printError }: Output): Promise<number> {
   try {

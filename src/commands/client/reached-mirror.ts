@@ -5,7 +5,7 @@ import type { Config, UpstreamConfig } from '../../config/schema.ts';
 import { isPattern } from '../../config/sections/names.ts';
 import { upstreams as upstreamsSchema } from '../../http/management/api/schemas.ts';
 import { parseHostName } from '../../oci/reference.ts';
-import { ApiFailure, apiOf, exitCodes, type MirrorChoice } from '../api/client.ts';
+import { answerAs, ApiFailure, apiOf, exitCodes, type MirrorChoice } from '../api/client.ts';
 import { authorityOf } from '../health.ts';
 
 export interface ReachedMirrorChoice extends MirrorChoice {
@@ -36,9 +36,8 @@ export async function reachedMirror(choice: ReachedMirrorChoice): Promise<FoundM
 async function fromApi(choice: ReachedMirrorChoice, url: string | undefined): Promise<FoundMirror> {
   if (url === undefined) throw failure('--server needs --url as well: the address at which clients pull');
   const api = await apiOf(choice);
-  const known = upstreamsSchema.safeParse(await api('upstreams'));
-  if (!known.success) throw failure('the mirror is of another version than this command');
-  const names = known.data.items.map(({ name }) => name);
+  const { items } = answerAs(upstreamsSchema, await api('upstreams'));
+  const names = items.map(({ name }) => name);
   const registries = names.filter((name) => !isPattern(name)).map((name) => ({ name }));
   return { url, registries, patterns: names.filter(isPattern) };
 }

@@ -4,7 +4,7 @@ import { tags as tagsSchema } from '../../http/management/api/catalogue-routes.t
 import { requests as requestsSchema, type Requests } from '../../http/management/api/requests-routes.ts';
 import { isDigest } from '../../oci/digest.ts';
 import { type ImageName, imageText, parseImageName } from '../../oci/image-name.ts';
-import { type Api, ApiFailure, apiOf, exitCodeOf, exitCodes, type Output, printable } from '../api/client.ts';
+import { answerAs, type Api, ApiFailure, apiOf, exitCodeOf, exitCodes, type Output, printable } from '../api/client.ts';
 import { adviceFor } from './advice.ts';
 import type { ReachedMirrorChoice } from './reached-mirror.ts';
 import { pullBy, type PullResult } from './run-client.ts';
@@ -84,9 +84,8 @@ async function imageFor(client: DrivenClient, api: Api, { image }: TestClientOpt
 
 async function smallestCached(api: Api, client: DrivenClient): Promise<ImageName> {
   const registry = client === 'docker' ? '&registry=docker.io' : '';
-  const known = tagsSchema.safeParse(await api(`tags?sort=size&order=asc&limit=1000${registry}`));
-  if (!known.success) throw failure('the mirror is of another version than this command');
-  const tag = known.data.items.find((one) => one.isStored && isDigest(one.digest));
+  const { items } = answerAs(tagsSchema, await api(`tags?sort=size&order=asc&limit=1000${registry}`));
+  const tag = items.find((one) => one.isStored && isDigest(one.digest));
   // dockerd asks nobody for a digest that it has.
   const name = tag && parseImageName(client === 'docker' ? `${tag.name}:${tag.tag}` : `${tag.name}@${tag.digest}`);
   if (name === undefined || typeof name === 'string')
@@ -95,9 +94,7 @@ async function smallestCached(api: Api, client: DrivenClient): Promise<ImageName
 }
 
 async function requestsFor(api: Api, { reference }: ImageName): Promise<Requests> {
-  const known = requestsSchema.safeParse(await api(`requests?limit=1000&reference=${encodeURIComponent(reference)}`));
-  if (!known.success) throw failure('the mirror is of another version than this command');
-  return known.data;
+  return answerAs(requestsSchema, await api(`requests?limit=1000&reference=${encodeURIComponent(reference)}`));
 }
 
 const looksEveryMs = 200;

@@ -1,5 +1,5 @@
 import { pin as pinSchema, pins as pinsSchema } from '../../http/management/api/content/pins-routes.ts';
-import { ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output, printable } from '../api/client.ts';
+import { answerAs, apiOf, exitCodeOf, type MirrorChoice, type Output, printable, tryJson } from '../api/client.ts';
 import { alignedLines, bytesText } from '../api/table.ts';
 
 export interface PinsOptions extends MirrorChoice, Output {
@@ -33,12 +33,12 @@ export function pins(options: PinsOptions): Promise<number> {
     let pinnedBytes = 0;
     for (let cursor: string | undefined = ''; cursor !== undefined; ) {
       const answer: unknown = await api(`pins?limit=1000${cursor && `&cursor=${cursor}`}`);
-      const page = known(pinsSchema.safeParse(answer).data);
+      const page = answerAs(pinsSchema, answer);
       items.push(...page.items);
       ({ nextCursor: cursor, pinnedBytes } = page);
     }
     if (json) return print(`${JSON.stringify({ items, pinnedBytes }, null, 2)}\n`);
-    const rows = items.map((item) => known(pinSchema.safeParse(item).data));
+    const rows = items.map((item) => answerAs(pinSchema, item, tryJson));
     print(
       alignedLines([
         ['PIN', 'SINCE'],
@@ -57,12 +57,7 @@ function change(method: 'POST' | 'DELETE', options: PinOptions): Promise<number>
       ? api('pins', { method, body: { pin: image }, withinMs: pinsWithinMs })
       : api(`pins?pin=${encodeURIComponent(image)}`, { method, withinMs: pinsWithinMs }));
     if (json) return print(`${JSON.stringify(answer, null, 2)}\n`);
-    const { pin: text } = known(pinSchema.safeParse(answer).data);
+    const { pin: text } = answerAs(pinSchema, answer, tryJson);
     print(`${printable(text)} ${method === 'POST' ? 'is pinned' : 'is pinned no more'}\n`);
   }, options);
-}
-
-function known<Answer>(answer: Answer | undefined): Answer {
-  if (answer !== undefined) return answer;
-  throw new ApiFailure(exitCodes.failed, 'the mirror is of another version than this command; try --json');
 }

@@ -1,5 +1,15 @@
 import { type GlobPurgeAnswer, purgedByGlob as purgedSchema } from '../../http/management/api/purge-routes.ts';
-import { type Api, ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output } from '../api/client.ts';
+import {
+  answerAs,
+  type Api,
+  ApiFailure,
+  apiOf,
+  exitCodeOf,
+  exitCodes,
+  type MirrorChoice,
+  type Output,
+  tryJson,
+} from '../api/client.ts';
 import { alignedLines, bytesText, countText } from '../api/table.ts';
 
 export interface PurgeByGlobOptions extends MirrorChoice, Output {
@@ -45,9 +55,7 @@ function asked(api: Api, { glob, dryRun }: { readonly glob: string; readonly dry
 }
 
 function knownAnswer(answer: unknown): GlobPurgeAnswer {
-  const known = purgedSchema.safeParse(answer);
-  if (known.success) return known.data;
-  throw new ApiFailure(exitCodes.failed, 'the mirror is of another version than this command; try --json');
+  return answerAs(purgedSchema, answer, tryJson);
 }
 
 /** Pure. */

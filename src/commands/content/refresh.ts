@@ -1,5 +1,15 @@
 import { refreshed as refreshedSchema } from '../../http/management/api/content/refresh-routes.ts';
-import { ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output, printable } from '../api/client.ts';
+import {
+  answerAs,
+  ApiFailure,
+  apiOf,
+  exitCodeOf,
+  exitCodes,
+  type MirrorChoice,
+  type Output,
+  printable,
+  tryJson,
+} from '../api/client.ts';
 import { targetIn } from '../purge.ts';
 
 export interface RefreshOptions extends MirrorChoice, Output {
@@ -33,10 +43,6 @@ export function refresh(options: RefreshOptions): Promise<number> {
 
 /** What an answer says. @throws ApiFailure when the mirror is of another version. Pure. */
 function refreshedText(answer: unknown): string {
-  const { data } = refreshedSchema.safeParse(answer);
-  if (data === undefined) {
-    throw new ApiFailure(exitCodes.failed, 'the mirror is of another version than this command; try --json');
-  }
-  const { hasMoved, previousDigest, digest } = data;
+  const { hasMoved, previousDigest, digest } = answerAs(refreshedSchema, answer, tryJson);
   return hasMoved ? `has moved from ${previousDigest} to ${digest}` : `has not moved: ${digest}`;
 }

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import { type Job, job as jobSchema, jobSummary } from '../../http/management/api/jobs-routes.ts';
-import { isJsonObject, type JsonObject } from '../../oci/json.ts';
-import { type Api, ApiFailure, exitCodes, printable } from '../api/client.ts';
+import type { JsonObject } from '../../oci/json.ts';
+import { answerAs, type Api, ApiFailure, exitCodes, printable } from '../api/client.ts';
 
 export interface FollowOptions {
   /** Cancels the job. */
@@ -38,7 +38,7 @@ export async function followJob(
     if (stop.aborted) return cancelled(api, id);
     const job = await patiently(() => api(`jobs/${id}`), { pauseMs, stop }).catch(gone);
     if (job === undefined) continue;
-    const known = parsed(job);
+    const known = answerAs(jobSchema, job);
     onProgress(known);
     if (known.state !== 'running') return known;
     await pause(pauseMs, stop);
@@ -69,9 +69,7 @@ async function begin(
   const untilMs = performance.now() + beginsWithinMs;
   for (;;) {
     try {
-      const { data } = jobSummary.safeParse(await api(path, { method: 'POST', body }));
-      if (data === undefined) throw otherVersion();
-      return data.id;
+      return answerAs(jobSummary, await api(path, { method: 'POST', body })).id;
     } catch (cause) {
       const isFull = cause instanceof ApiFailure && cause.problem === 'unavailable';
       if (!isFull || stop.aborted || performance.now() > untilMs) throw cause;
@@ -110,17 +108,7 @@ function gone(cause: unknown): never {
 }
 
 async function cancelled(api: Api, id: string): Promise<Job> {
-  return parsed(await api(`jobs/${id}`, { method: 'DELETE', withinMs: cancelsWithinMs }));
-}
-
-function parsed(value: unknown): Job {
-  const { data } = jobSchema.safeParse(isJsonObject(value) ? value : {});
-  if (data === undefined) throw otherVersion();
-  return data;
-}
-
-function otherVersion(): ApiFailure {
-  return new ApiFailure(exitCodes.failed, 'the mirror is of another version than this command');
+  return answerAs(jobSchema, await api(`jobs/${id}`, { method: 'DELETE', withinMs: cancelsWithinMs }));
 }
 
 /** Ends early when the signal aborts. */

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import { upstreams as upstreamsSchema } from '../../http/management/api/schemas.ts';
-import { type Api, ApiFailure, exitCodes, printable } from '../api/client.ts';
+import { answerAs, type Api, ApiFailure, exitCodes, printable } from '../api/client.ts';
 import { type ApiServer, ApiServerFailure, apiServerIn } from '../kubernetes/api-server.ts';
 import { podImages } from '../kubernetes/pod-images.ts';
 import { fullNames, namesIn, ofUpstreams } from './image-list.ts';
@@ -47,8 +47,7 @@ export async function wantedImages(api: Api, sources: WarmSources): Promise<Want
 async function imagesOfPods(api: Api, sources: WarmSources): Promise<WantedImages> {
   const { env, stop, printError, apiServer: server = apiServerIn(env) } = sources;
   if (!server) throw wrong('--kubernetes needs the service account of a pod: run this in the cluster');
-  const { data } = upstreamsSchema.safeParse(await api('upstreams'));
-  if (data === undefined) throw wrong('the mirror is of another version than this command');
+  const upstreams = answerAs(upstreamsSchema, await api('upstreams'));
   const names = await podImages(server, { signal: stop }).catch((cause: unknown) => {
     if (!(cause instanceof ApiServerFailure)) throw cause;
     const hint = cause.status === 403 ? ': the service account may not list pods' : '';
@@ -56,7 +55,7 @@ async function imagesOfPods(api: Api, sources: WarmSources): Promise<WantedImage
   });
   const found = ofUpstreams(
     names,
-    data.items.map(({ name }) => name),
+    upstreams.items.map(({ name }) => name),
   );
   for (const other of found.others) printError(`${printable(other)}: skipped, no upstream of the mirror has it\n`);
   return found;
