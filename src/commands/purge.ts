@@ -9,7 +9,8 @@ import {
   type Output,
   tryJson,
 } from './api/client.ts';
-import { alignedLines, bytesText, countText } from './api/table.ts';
+import { bytesText, countText } from '../http/management/pages/drawing/words.ts';
+import { alignedLines } from './api/table.ts';
 
 export interface PurgeOptions extends MirrorChoice, Output {
   /** `docker.io/library/nginx:1.27`, `…@sha256:…`, or a repository with `allTags`. */

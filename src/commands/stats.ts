@@ -8,7 +8,8 @@ import {
 import { type Minutes, minutes as minutesSchema } from '../http/management/api/minutes-routes.ts';
 import { answerAs, apiOf, exitCodeOf, type MirrorChoice, type Output, tryJson } from './api/client.ts';
 import { type Column, columnsOf, sparkline } from './api/sparkline.ts';
-import { alignedLines, bytesText, countText, shareText } from './api/table.ts';
+import { bytesText, countText } from '../http/management/pages/drawing/words.ts';
+import { alignedLines, shareText } from './api/table.ts';
 
 export interface StatsOptions extends MirrorChoice, Output {
   readonly json: boolean;

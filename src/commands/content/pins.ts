@@ -1,6 +1,7 @@
 import { pin as pinSchema, pins as pinsSchema } from '../../http/management/api/content/pins-routes.ts';
 import { answerAs, apiOf, exitCodeOf, type MirrorChoice, type Output, printable, tryJson } from '../api/client.ts';
-import { alignedLines, bytesText } from '../api/table.ts';
+import { bytesText } from '../../http/management/pages/drawing/words.ts';
+import { alignedLines } from '../api/table.ts';
 
 export interface PinsOptions extends MirrorChoice, Output {
   readonly json: boolean;

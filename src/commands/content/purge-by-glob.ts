@@ -10,7 +10,8 @@ import {
   type Output,
   tryJson,
 } from '../api/client.ts';
-import { alignedLines, bytesText, countText } from '../api/table.ts';
+import { bytesText, countText } from '../../http/management/pages/drawing/words.ts';
+import { alignedLines } from '../api/table.ts';
 
 export interface PurgeByGlobOptions extends MirrorChoice, Output {
   /** Such as `docker.io/library/*`, or `docker.io/**:*-dev`. */

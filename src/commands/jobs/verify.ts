@@ -2,7 +2,8 @@ import type { Job } from '../../http/management/api/jobs-routes.ts';
 import type { JsonObject } from '../../oci/json.ts';
 import { ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output } from '../api/client.ts';
 import { ProgressBar, type ProgressOutput } from '../api/progress.ts';
-import { alignedLines, bytesText, countText } from '../api/table.ts';
+import { bytesText, countText } from '../../http/management/pages/drawing/words.ts';
+import { alignedLines } from '../api/table.ts';
 import { targetIn } from '../purge.ts';
 import { type FollowOptions, followJob, interruptible } from './follow-job.ts';
 

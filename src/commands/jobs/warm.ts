@@ -1,7 +1,8 @@
 import type { Job } from '../../http/management/api/jobs-routes.ts';
 import { type Api, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output } from '../api/client.ts';
 import { ProgressBar, type ProgressOutput } from '../api/progress.ts';
-import { alignedLines, bytesText, countText } from '../api/table.ts';
+import { bytesText, counted, countText } from '../../http/management/pages/drawing/words.ts';
+import { alignedLines } from '../api/table.ts';
 import { batchesOf } from './image-list.ts';
 import { type FollowOptions, followJob, interruptible } from './follow-job.ts';
 import { wantedImages, type WantedImages, type WarmSources } from './wanted-images.ts';
@@ -92,10 +93,6 @@ function reportOf(jobs: readonly Job[]) {
   };
 }
 
-function imagesText(count: number): string {
-  return `${countText(count)} ${count === 1 ? 'image' : 'images'}`;
-}
-
 /** Pure. */
 export function summaryText(jobs: readonly Job[]): string {
   const { images, problems, problemCount } = reportOf(jobs);
@@ -106,9 +103,9 @@ export function summaryText(jobs: readonly Job[]): string {
   };
   const unended = images.length - ofState('done') - ofState('failed');
   const rows = [
-    ['done', `${countText(ofState('done'))} of ${imagesText(images.length)}`],
-    ...(ofState('failed') > 0 ? [['failed', imagesText(ofState('failed'))]] : []),
-    ...(unended > 0 ? [['cancelled', `${imagesText(unended)}; run this again to go on`]] : []),
+    ['done', `${countText(ofState('done'))} of ${counted(images.length, 'image')}`],
+    ...(ofState('failed') > 0 ? [['failed', counted(ofState('failed'), 'image')]] : []),
+    ...(unended > 0 ? [['cancelled', `${counted(unended, 'image')}; run this again to go on`]] : []),
     ['fetched', sumOf('fetched')],
     ['stored before', sumOf('present')],
   ];
