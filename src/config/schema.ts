@@ -46,7 +46,6 @@ export type ConfigFile = z.output<typeof configFile>;
 /** Everything an operator can set. Sizes are bytes and times milliseconds; `forever` is Infinity; paths are absolute. */
 export type Config = DeepReadonly<ReturnType<typeof settled>>;
 export type UpstreamConfig = Config['upstreams'][number];
-export type MirrorConfig = UpstreamConfig['mirrors'][number];
 export type CredentialsConfig = DeepReadonly<z.output<typeof credentials>>;
 
 type DeepReadonly<T> = T extends readonly (infer Item)[]

@@ -51,25 +51,6 @@ export function verifiedSource({ digest, pieces, hash: fed, held: first }: Verif
   };
 }
 
-/** A source for one reader over a part of a blob, which cannot be verified here: the client verifies the whole. */
-export function unverifiedSource(pieces: Pieces): ByteSource {
-  const held = new HeldPieces();
-  let isOver = false;
-  return {
-    read: async (into) => {
-      while (!isOver && held.bytes === 0) {
-        const { done, value } = await pieces.next();
-        if (done === true) isOver = true;
-        else held.push(value);
-      }
-      return held.moveTo(into, held.bytes);
-    },
-    [Symbol.asyncDispose]: async () => {
-      await pieces.return?.();
-    },
-  };
-}
-
 /** A queue of pieces, read from its front. */
 class HeldPieces {
   bytes = 0;
