@@ -5,6 +5,7 @@ import {
   type Repositories,
   type Tags,
 } from '../../http/management/api/catalogue-routes.ts';
+import { isoOf, repositoryIn } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
 import type { TagConfirmation } from '../../mirror/mirror-parts.ts';
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
@@ -34,7 +35,7 @@ export class CachedCatalogue implements CatalogueAdministration {
 
   async repositories(asked: AskedList): Promise<Repositories> {
     const found = readable(await this.#deps.index.listRepositories(asked));
-    return { ...pageOf(found, asked.order), items: found.items.map(repositoryIn) };
+    return { ...pageOf(found, asked.order), items: found.items.map(listedRepository) };
   }
 
   async tags(asked: AskedList, repositoryId?: RepositoryId): Promise<Tags> {
@@ -62,14 +63,14 @@ function pageOf({ next }: FoundPage<unknown>, order: ListOrder): { readonly next
   return next === undefined ? {} : { nextCursor: cursorAfter(next, order) };
 }
 
-function repositoryIn({ repositoryId, tags, bytes, lastPullMs }: ListedRepository): Repositories['items'][number] {
-  return { ...nameIn(repositoryId), tags, bytes, ...(lastPullMs > 0 && { lastPullAt: isoOf(lastPullMs) }) };
+function listedRepository({ repositoryId, tags, bytes, lastPullMs }: ListedRepository): Repositories['items'][number] {
+  return { ...repositoryIn(repositoryId), tags, bytes, ...(lastPullMs > 0 && { lastPullAt: isoOf(lastPullMs) }) };
 }
 
 function tagIn(found: ListedTag, confirmation: TagConfirmation | undefined): Tags['items'][number] {
   const { repositoryId, tag, digest, isStored, mediaType, platforms, bytes, firstPullMs, lastPullMs } = found;
   return {
-    ...nameIn(repositoryId),
+    ...repositoryIn(repositoryId),
     tag,
     digest,
     isStored,
@@ -84,12 +85,4 @@ function tagIn(found: ListedTag, confirmation: TagConfirmation | undefined): Tag
 
 function confirmedIn({ confirmedAtMs, isFresh }: TagConfirmation) {
   return { confirmedAt: isoOf(confirmedAtMs), isFresh };
-}
-
-function nameIn(repositoryId: RepositoryId) {
-  return { name: repositoryKey(repositoryId), registry: repositoryId.upstream, repository: repositoryId.repository };
-}
-
-function isoOf(ms: number): string {
-  return new Date(ms).toISOString();
 }

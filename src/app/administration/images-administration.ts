@@ -1,4 +1,5 @@
 import type { Image, ImagesAdministration, PlatformImage } from '../../http/management/api/image-routes.ts';
+import { isoOf, repositoryIn } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
 import type {
   FoundImage,
@@ -76,9 +77,7 @@ const problems: Readonly<Record<ImageRefusal, (name: string, reference: string) 
 function answerOf(repositoryId: RepositoryId, found: ImageDetails): Image {
   const { tag, tags, moreTags, firstPulledAtMs, lastPulledAtMs, manifests, image } = found;
   return {
-    name: repositoryKey(repositoryId),
-    registry: repositoryId.upstream,
-    repository: repositoryId.repository,
+    ...repositoryIn(repositoryId),
     ...manifestIn(found),
     ...(tag && { tag: tagIn(tag) }),
     tags: [...tags],
@@ -188,11 +187,4 @@ function referrersIn({ subject, listedAtMs, referrers, more }: CachedReferrers):
 
 function platformIn(platform: Platform | undefined) {
   return platform ? { platform: platformText(platform) } : {};
-}
-
-/** The last time that a date can be: a lifetime may be longer. */
-const latestMs = Date.UTC(9999, 11, 31);
-
-function isoOf(ms: number): string {
-  return new Date(Math.min(ms, latestMs)).toISOString();
 }

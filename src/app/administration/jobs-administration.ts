@@ -7,6 +7,7 @@ import type {
   JobsAdministration,
   JobSummary,
 } from '../../http/management/api/jobs-routes.ts';
+import { isoOf } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
 import { BlobTurns } from '../../mirror/administration/jobs/fetch-content.ts';
 import { type Job, Jobs, mostRunning, type Work } from '../../mirror/administration/jobs/jobs.ts';
@@ -149,8 +150,4 @@ function answerOf(job: Job<Progress>): JobAnswer {
 
 function imageOf({ digest, fetched, present, ...image }: WarmedImage): NonNullable<JobAnswer['images']>[number] {
   return { ...image, ...(digest !== undefined && { digest }), fetched: { ...fetched }, present: { ...present } };
-}
-
-function isoOf(ms: number): string {
-  return new Date(ms).toISOString();
 }

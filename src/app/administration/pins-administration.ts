@@ -1,4 +1,5 @@
 import { cursorOf } from '../../http/management/api/pages.ts';
+import { isoOf } from '../../http/management/api/schemas.ts';
 import type { PinAnswer, PinsAdministration, PinsAnswer } from '../../http/management/api/content/pins-routes.ts';
 import { Problem } from '../../http/management/problems.ts';
 import type { Pin } from '../../mirror/administration/pins/pin-set.ts';
@@ -144,7 +145,7 @@ function parsed(bytes: Buffer): unknown {
 }
 
 function answerOf({ text, atMs }: KeptPin): PinAnswer {
-  return { pin: text, pinnedAt: new Date(atMs).toISOString(), isRemovable: true };
+  return { pin: text, pinnedAt: isoOf(atMs), isRemovable: true };
 }
 
 const refusals: Readonly<Record<PinRefusal, (text: string) => Problem>> = {

@@ -3,7 +3,7 @@ import type { MinutesNeeds } from '../../http/management/api/minutes-routes.ts';
 import type { RefreshAnswer } from '../../http/management/api/content/refresh-routes.ts';
 import type { StorageNeeds } from '../../http/management/api/store/storage-routes.ts';
 import type { Administration } from '../../http/management/api/routes.ts';
-import type { Reloaded, Stats, Upstreams } from '../../http/management/api/schemas.ts';
+import { isoOf, type Reloaded, type Stats, type Upstreams } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
@@ -157,8 +157,4 @@ function known(value: number): number | null {
 
 function sumOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0);
-}
-
-function isoOf(ms: number): string {
-  return new Date(ms).toISOString();
 }

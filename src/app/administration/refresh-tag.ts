@@ -1,4 +1,5 @@
 import type { RefreshAnswer } from '../../http/management/api/content/refresh-routes.ts';
+import { isoOf } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
 import type { Mirror } from '../../mirror/mirror.ts';
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
@@ -28,7 +29,7 @@ export async function refreshTag(
     hasMoved: before.digest !== now.record.digest,
     previousDigest: before.digest,
     digest: now.record.digest,
-    confirmedAt: new Date(now.record.confirmedAtMs).toISOString(),
+    confirmedAt: isoOf(now.record.confirmedAtMs),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Evictions, StorageAdministration } from '../../http/management/api/store/storage-routes.ts';
+import { isoOf, repositoryIn } from '../../http/management/api/schemas.ts';
 import { Problem } from '../../http/management/problems.ts';
 import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
 import { repositoryKey } from '../../mirror/ports/repository-id.ts';
@@ -17,9 +18,7 @@ export function createStorageAdministration({ mirror, index }: StorageDeps): Sto
   return {
     downloads: () => ({
       items: mirror.downloads().map(({ repositoryId, digest, receivedBytes, size }) => ({
-        name: repositoryKey(repositoryId),
-        registry: repositoryId.upstream,
-        repository: repositoryId.repository,
+        ...repositoryIn(repositoryId),
         digest,
         receivedBytes,
         totalBytes: size ?? null,
@@ -44,7 +43,7 @@ async function evictionOf(
     digest,
     kind: isManifest ? 'manifest' : 'blob',
     bytes: diskBytes,
-    usedAt: new Date(usedAtMs).toISOString(),
+    usedAt: isoOf(usedAtMs),
     repositories: [...repositories].slice(0, mostNames),
     tags: details.tags.slice(0, mostNames).map(({ repositoryId, tag }) => `${repositoryKey(repositoryId)}:${tag}`),
   };

@@ -1,4 +1,5 @@
 import type { Minutes as MinutesAnswer, MinutesAdministration } from '../../http/management/api/minutes-routes.ts';
+import { isoOf } from '../../http/management/api/schemas.ts';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import { refusesForNow } from '../../mirror/ports/blob-store.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
@@ -95,7 +96,7 @@ export class TrafficHistory implements Part, MinutesAdministration {
       items: listed.map(({ atMs, counts }) => {
         const { servedBytes, upstreamBytes, upstreamRequests, ...requests } = counts;
         return {
-          at: new Date(atMs).toISOString(),
+          at: isoOf(atMs),
           requests,
           bytes: { served: servedBytes, fromUpstream: upstreamBytes },
           upstreamRequests,

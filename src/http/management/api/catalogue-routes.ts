@@ -6,6 +6,7 @@ import { isRepository, parseHostName } from '../../../oci/reference.ts';
 import { Problem } from '../problems.ts';
 import { cursorOf, pageOf, pageQuery } from './pages.ts';
 import { checked, type Route, route } from './route.ts';
+import { amount, inRepository, time } from './schemas.ts';
 
 /** A part of a list. */
 export interface AskedList {
@@ -40,24 +41,17 @@ export function repositoryName() {
     .describe('`<upstream>/<repository>`, such as `docker.io/library/nginx`; in a path with `%2F` for each slash.');
 }
 
-const time = () => z.iso.datetime();
-const bytesOf = () => z.int().min(0);
-
 export const repository = z.strictObject({
-  name: z.string().describe('`<upstream>/<repository>`, which is also how to pull it.'),
-  registry: z.string().describe('The name of the upstream, as clients write it.'),
-  repository: z.string(),
-  tags: z.int().min(0).describe('How many tags of it are cached.'),
-  bytes: bytesOf().describe('Of all that it is linked to. What other repositories share counts for each of them.'),
+  ...inRepository,
+  tags: amount().describe('How many tags of it are cached.'),
+  bytes: amount().describe('Of all that it is linked to. What other repositories share counts for each of them.'),
   lastPullAt: time().optional().describe('When something was pulled through it last; absent if that is not known.'),
 });
 
 export const repositories = pageOf('Repositories', repository);
 
 export const tag = z.strictObject({
-  name: z.string().describe('Of its repository: `<upstream>/<repository>`.'),
-  registry: z.string().describe('The name of the upstream, as clients write it.'),
-  repository: z.string(),
+  ...inRepository,
   tag: z.string(),
   digest: z.string().describe('What it pointed at when it was last confirmed.'),
   isStored: z.boolean().describe('Whether the manifest with this digest is stored.'),
@@ -65,7 +59,7 @@ export const tag = z.strictObject({
   platforms: z
     .array(z.string())
     .describe('Of the images that are stored, such as `linux/arm64/v8`; empty where they are not known.'),
-  bytes: bytesOf()
+  bytes: amount()
     .optional()
     .describe('Of the manifest and all it names; of an image index, with the images in it that are stored.'),
   firstPullAt: time().optional().describe('When the digest was pulled first.'),

@@ -6,9 +6,8 @@ import { isDigest } from '../../../oci/digest.ts';
 import { isTag, type Reference } from '../../../oci/reference.ts';
 import { repositoryName } from './catalogue-routes.ts';
 import { type Route, route } from './route.ts';
+import { amount, inRepository, time } from './schemas.ts';
 
-const time = () => z.iso.datetime();
-const amount = () => z.int().min(0);
 const digest = () => z.string().describe('`sha256:…` or `sha512:…`.');
 const isStored = () => z.boolean().describe('Whether it is in the store.');
 const asSaid = 'As the image says; long texts are cut, and nobody has checked them.';
@@ -107,9 +106,7 @@ const referrers = z.strictObject({
 
 export const image = z
   .strictObject({
-    name: z.string().describe('`<upstream>/<repository>`.'),
-    registry: z.string(),
-    repository: z.string(),
+    ...inRepository,
     ...manifest,
     tag: tag.optional().describe('The tag by which it was asked for.'),
     tags: z.array(z.string()).describe('Of the repository, that point at it; at most 100.'),

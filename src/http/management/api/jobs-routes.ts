@@ -11,6 +11,7 @@ import { type ImageName, parseImageName } from '../../../oci/image-name.ts';
 import { isTag, type Tag } from '../../../oci/reference.ts';
 import { repositoryName } from './catalogue-routes.ts';
 import { type Route, route } from './route.ts';
+import { amount, time } from './schemas.ts';
 
 /** What the routes of jobs need of the mirror. */
 export interface JobsAdministration {
@@ -33,9 +34,6 @@ export interface AskedVerification extends Omit<VerifyOrder, 'scope'> {
 export interface JobsNeeds {
   readonly jobs: JobsAdministration;
 }
-
-const time = () => z.iso.datetime();
-const amount = () => z.int().min(0);
 
 const summary = {
   id: z.string(),

@@ -1,12 +1,10 @@
 import { z } from 'zod';
 import { type Route, route } from './route.ts';
-import { cacheWords } from './schemas.ts';
-
-const amount = () => z.int().min(0);
+import { amount, cacheWords, time } from './schemas.ts';
 
 export const minute = z
   .strictObject({
-    at: z.iso.datetime().describe('When the minute begins.'),
+    at: time().describe('When the minute begins.'),
     requests: z
       .record(z.enum(cacheWords), amount())
       .describe('Answers to clients by where they came from; `none`: not about content, such as a ping.'),

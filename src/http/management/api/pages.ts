@@ -52,8 +52,3 @@ export function pageOf<Item extends z.ZodType>(id: string, item: Item) {
     })
     .meta({ id });
 }
-
-/** A page as its answer. Pure. */
-export function pageAnswer<Item>(items: readonly Item[], after: string | undefined) {
-  return { items: [...items], ...(after !== undefined && { nextCursor: cursorOf(after) }) };
-}

@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import type { AnsweredRequest, RecentRequests } from '../../middleware/access-log.ts';
 import { type Route, route } from './route.ts';
-import { cacheWords } from './schemas.ts';
+import { amount, cacheWords, isoOf, time } from './schemas.ts';
 
 export const request = z
   .strictObject({
     number: z.int().min(1).describe('Counted since the start of the process.'),
-    at: z.iso.datetime().describe('When its answer ended.'),
+    at: time().describe('When its answer ended.'),
     method: z.string(),
     kind: z.string().describe('`manifest`, `blob`, `tags`, `referrers` or `catalog`.'),
     upstream: z.string().describe('`none` if it was for none that is configured.'),
@@ -21,7 +21,7 @@ export const request = z
 
 export const requests = z
   .strictObject({
-    recorded: z.int().min(0).describe('How many there were since the start of the process.'),
+    recorded: amount().describe('How many there were since the start of the process.'),
     items: z.array(request).describe('The newest first.'),
   })
   .meta({ id: 'Requests' });
@@ -34,7 +34,7 @@ export interface RequestsNeeds {
 
 function itemOf({ atMs, cache: word, ...answered }: AnsweredRequest): z.input<typeof request> {
   const cache = cacheWords.find((one) => one === word) ?? 'none';
-  return { at: new Date(atMs).toISOString(), cache, ...answered };
+  return { at: isoOf(atMs), cache, ...answered };
 }
 
 export const requestsRoutes: readonly Route<RequestsNeeds>[] = [

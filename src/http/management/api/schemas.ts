@@ -1,7 +1,14 @@
 import { z } from 'zod';
+import { type RepositoryId, repositoryKey } from '../../../mirror/ports/repository-id.ts';
 
-const time = () => z.iso.datetime();
+export const time = () => z.iso.datetime();
 export const amount = () => z.int().min(0);
+/** Of everything that is of a repository; {@link repositoryIn} has the values. */
+export const inRepository = {
+  name: z.string().describe('`<upstream>/<repository>`, which is also how to pull it.'),
+  registry: z.string().describe('The name of the upstream, as clients write it.'),
+  repository: z.string(),
+};
 /** What a part could not tell in time is null. */
 const perhaps = () => amount().nullable();
 
@@ -114,3 +121,16 @@ export const problem = z
 export type Stats = z.output<typeof stats>;
 export type Upstreams = z.output<typeof upstreams>;
 export type Reloaded = z.output<typeof reloaded>;
+
+/** The last time that a date can be: a lifetime may be longer. */
+const latestMs = Date.UTC(9999, 11, 31);
+
+/** A time as answers have it. Pure. */
+export function isoOf(ms: number): string {
+  return new Date(Math.min(ms, latestMs)).toISOString();
+}
+
+/** Pure. */
+export function repositoryIn(repositoryId: RepositoryId) {
+  return { name: repositoryKey(repositoryId), registry: repositoryId.upstream, repository: repositoryId.repository };
+}

@@ -3,7 +3,7 @@ import { type Pin, parsePin } from '../../../../mirror/administration/pins/pin-s
 import type { Waiting } from '../../../../mirror/ports/waiting.ts';
 import { pageQuery } from '../pages.ts';
 import { type Route, route } from '../route.ts';
-import { amount } from '../schemas.ts';
+import { amount, time } from '../schemas.ts';
 
 /** What the API asks of pins. */
 export interface PinsAdministration {
@@ -21,7 +21,7 @@ export interface PinsNeeds {
 export const pin = z
   .strictObject({
     pin: z.string(),
-    pinnedAt: z.iso.datetime().optional().describe('Absent for what the configuration keeps.'),
+    pinnedAt: time().optional().describe('Absent for what the configuration keeps.'),
     isRemovable: z.boolean().describe('false for `storage.keep`, and for upstreams that are offline.'),
   })
   .meta({ id: 'Pin' });

@@ -5,6 +5,7 @@ import type { Tag } from '../../../../oci/reference.ts';
 import { repositoryName } from '../catalogue-routes.ts';
 import { tagName } from '../purge-routes.ts';
 import { type Route, route } from '../route.ts';
+import { time } from '../schemas.ts';
 
 /** What the routes of refreshes need. */
 export interface RefreshNeeds {
@@ -22,7 +23,7 @@ export const refreshed = z
     hasMoved: z.boolean(),
     previousDigest: z.string().describe('What it pointed at as far as the cache knew.'),
     digest: z.string().describe('What it points at. Its manifest is fetched by the next pull.'),
-    confirmedAt: z.iso.datetime().describe('When the upstream said so.'),
+    confirmedAt: time().describe('When the upstream said so.'),
   })
   .meta({ id: 'Refreshed' });
 

@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import { type Route, route } from '../route.ts';
-import { amount } from '../schemas.ts';
+import { amount, inRepository, time } from '../schemas.ts';
 
+/** In the repository that it was asked for first. */
 const download = z.strictObject({
-  name: z.string().describe('The repository that it was asked for first: `<upstream>/<repository>`.'),
-  registry: z.string(),
-  repository: z.string(),
+  ...inRepository,
   digest: z.string(),
   receivedBytes: amount().describe('What has arrived, with what an interrupted download had.'),
   totalBytes: amount().nullable().describe('null if the upstream did not say.'),
@@ -19,7 +18,7 @@ const eviction = z.strictObject({
   digest: z.string(),
   kind: z.enum(['manifest', 'blob']),
   bytes: amount().describe('What it takes on the disk.'),
-  usedAt: z.iso.datetime().describe('When it was last used.'),
+  usedAt: time().describe('When it was last used.'),
   repositories: z.array(z.string()).describe('That are linked to it; at most 10.'),
   tags: z.array(z.string()).describe('Full names of tags that point at it; at most 10.'),
 });
