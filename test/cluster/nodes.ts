@@ -2,7 +2,7 @@ import { until } from './cluster.ts';
 import { certsFolder, kubeletPull } from './kubelet.ts';
 import type { Release } from './release.ts';
 import { hasNode, type Scenario, seconds } from './scenario.ts';
-import { nodesNamespace } from './stage.ts';
+import { namespace, nodesNamespace } from './stage.ts';
 
 const foreign = 'server = "https://quay.io"\n';
 
@@ -51,6 +51,26 @@ export const nodeConfiguration: readonly Scenario[] = [
   },
   {
     key: 'nodes',
+    name: 'Files of a release that is gone: not touched, then replaced with `takeOverFrom`',
+    isFor: hasNode,
+    run: async (release) => {
+      const file = `${certsFolder()}/docker.io/hosts.toml`;
+      await release.stage.cluster.onNode(`sed -i '1s| ${namespace}/layerwell:| gone/layerwell:|' ${file}`);
+      const isRefused = async () => (await readyNodes(release)).startsWith('0 ');
+      await until('the pod of the node is not ready', isRefused, { withinMs: 60_000 });
+      const kept = await hosts(release, 'docker.io');
+      await release.upgrade({ nodeConfiguration: { takeOverFrom: ['gone/layerwell'] } });
+      await ready(release);
+      const replaced = await hosts(release, 'docker.io');
+      const problems = [
+        ...(kept.startsWith('# layerwell gone/layerwell:') ? [] : [`before takeOverFrom: ${kept}`]),
+        ...(replaced.startsWith(`# layerwell ${namespace}/layerwell:`) ? [] : [`with takeOverFrom: ${replaced}`]),
+      ];
+      return { problems };
+    },
+  },
+  {
+    key: 'nodes',
     name: 'Node configuration switched off: its files are removed',
     isFor: hasNode,
     run: async (release) => {
@@ -75,10 +95,14 @@ function nodesOf({ stage }: Release, registries: readonly string[]): Readonly<Re
   };
 }
 
-async function ready({ stage: { cluster } }: Release): Promise<void> {
+async function ready(release: Release): Promise<void> {
+  await until('the nodes are configured', async () => /^([1-9]\d*) \1 \1$/.test(await readyNodes(release)));
+}
+
+/** How many pods of nodes are ready, how many there should be, and how many are of the last upgrade. */
+function readyNodes({ stage: { cluster } }: Release): Promise<string> {
   const path = '{.status.numberReady} {.status.desiredNumberScheduled} {.status.updatedNumberScheduled}';
-  const read = () => cluster.read('daemonset layerwell-node', path, nodesNamespace);
-  await until('the nodes are configured', async () => /^([1-9]\d*) \1 \1$/.test(await read()));
+  return cluster.read('daemonset layerwell-node', path, nodesNamespace);
 }
 
 function hosts({ stage: { cluster } }: Release, registry: string): Promise<string> {

@@ -80,7 +80,7 @@ async function applyCertificate(stage: Stage): Promise<void> {
 }
 
 /** The kubelet looks at the volumes of a pod whenever the pod changes, and else once a minute. */
-async function touchPods(release: Release): Promise<void> {
+export async function touchPods(release: Release): Promise<void> {
   for (const pod of await release.pods()) {
     const touched = `touched=${Date.now()}`;
     await release.stage.cluster.kubectl(['annotate', 'pod', pod, touched, '--overwrite', '--namespace', namespace]);

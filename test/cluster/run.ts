@@ -9,6 +9,7 @@ import { faults, plannedChanges } from './changes.ts';
 import { Cluster } from './cluster.ts';
 import { followGuide } from './guide.ts';
 import { dryRuns, uninstall } from './objects.ts';
+import { management } from './management.ts';
 import { nodeConfiguration } from './nodes.ts';
 import { Release } from './release.ts';
 import { addedTo, type Line, writeReport } from './report.ts';
@@ -60,6 +61,7 @@ const scenarios: readonly Scenario[] = [
   ...plannedChanges,
   ...kubeletPulls,
   ...nodeConfiguration,
+  ...management,
   ...faults,
   ...rotations,
   uninstall,
