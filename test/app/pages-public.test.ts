@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { ask } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
-import { image, multiPlatformImage } from '../support/images.ts';
+import { ociIndex } from '../../src/oci/media-types.ts';
+import { content, descriptorOf, image, multiPlatformImage } from '../support/images.ts';
 import { pullAll, pullManifest } from '../support/pull.ts';
 import { startApp } from '../support/start-app.ts';
 
@@ -36,7 +37,7 @@ async function start(pages: 'public' | 'management' = 'public') {
     const { status, headers, body } = await ask(app, path, { headers: { accept } });
     return { status, headers, text: body.toString() };
   };
-  return { app, secret, look, hasAsked: () => registry.requests.length > requests };
+  return { app, registry, secret, look, hasAsked: () => registry.requests.length > requests };
 }
 
 test('the URL of an image, opened in a browser, is its page, and asks no upstream', async () => {
@@ -76,6 +77,26 @@ test('a private repository is told as one that does not exist, in lists and by i
     expect((await look(path)).text).not.toContain('secret');
   }
   expect(hasAsked()).toBe(false);
+});
+
+test('an image of a public repository that names content of a private one tells nothing of it', async () => {
+  const { app, registry, secret, look } = await start();
+  const [config] = secret.blobs;
+  const copied = content(secret.manifest.mediaType, Buffer.from(`${secret.manifest.bytes.toString()} `));
+  const lists = { mediaType: ociIndex, schemaVersion: 2, manifests: [descriptorOf(secret.manifest)] };
+  const index = content(ociIndex, Buffer.from(JSON.stringify(lists)));
+  registry.content.add('library/app', 'copied', { manifest: copied, children: [], blobs: [] });
+  registry.content.add('library/app', 'index', { manifest: index, children: [], blobs: [] });
+  for (const tag of ['copied', 'index']) {
+    await pullManifest(app, 'library/app', tag);
+    const { status, text } = await look(`/docker.io/library/app:${tag}`);
+    expect(status).toBe(200);
+    expect(text).not.toContain('<dt><bdi>name</bdi></dt>');
+    expect(text).not.toMatch(/<td[^>]*>[^/]*>stored</);
+  }
+  expect((await look(`/docker.io/library/app@${secret.manifest.digest}`)).status).toBe(404);
+  // A client that pulls it gets the public content, and nothing else.
+  expect((await ask(app, `/v2/library/app/blobs/${config?.digest}`)).status).toBe(404);
 });
 
 test('clients get what they got before, and whatever is no page is an error of the registry', async () => {

@@ -163,6 +163,9 @@ export const imageRoutes: readonly Route<ImagesNeeds>[] = [
     body: z.strictObject({}).optional(),
     answer: image,
     run: ({ path, query, signal }, { images }: ImagesNeeds) =>
-      images.details({ repositoryId: path.name, reference: path.reference, platform: query.platform }, { signal }),
+      images.details(
+        { repositoryId: path.name, reference: path.reference, platform: query.platform, isForClients: false },
+        { signal },
+      ),
   }),
 ];

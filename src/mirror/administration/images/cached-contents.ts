@@ -5,6 +5,7 @@ import { loadWithin } from '../../concurrency/memory-budget.ts';
 import type { BlobStore } from '../../ports/blob-store.ts';
 import type { Memory } from '../../ports/memory.ts';
 import type { Observer } from '../../ports/observer.ts';
+import type { RecordStore } from '../../ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../../ports/repository-id.ts';
 import type { Catalogue, ContentDetails } from '../../ports/store-index.ts';
 import type { Waiting } from '../../ports/waiting.ts';
@@ -15,6 +16,9 @@ export interface CachedContentsDeps {
   readonly index: Pick<Catalogue, 'details'>;
   readonly memory: Memory;
   readonly observer: Pick<Observer, 'internalError'>;
+  readonly records: Pick<RecordStore, 'read'>;
+  /** Content counts as stored only if this repository may serve it; undefined: whoever has it. */
+  readonly onlyOf: RepositoryId | undefined;
 }
 
 /** Who else has a layer. */
@@ -50,16 +54,17 @@ export class CachedContents {
 
   /** The bytes of a manifest, verified. */
   manifest(digest: Digest, size: number | undefined, waiting: Waiting): Promise<Uint8Array | undefined> {
-    return this.#bytes(digest, Math.min(size ?? maxManifestBytes, maxManifestBytes), waiting);
+    return this.#bytesOf(digest, Math.min(size ?? maxManifestBytes, maxManifestBytes), waiting);
   }
 
   /** The bytes of a config, verified; undefined also for one that is too large to be read, or larger than its manifest says. */
   async config({ digest, size }: Sized, waiting: Waiting): Promise<Uint8Array | undefined> {
-    return size > maxConfigBytes ? undefined : this.#bytes(digest, size, waiting);
+    return size > maxConfigBytes ? undefined : this.#bytesOf(digest, size, waiting);
   }
 
   /** Whether content is stored. An index that is not complete may not know it: then the disk is asked. */
   async isStored(digest: Digest): Promise<boolean> {
+    if (!(await this.#mayTell(digest))) return false;
     if ((await this.details(digest))?.content) return true;
     const { observer, store } = this.#deps;
     await using opened = await unlessUnreadable(observer, 'image details', () => store.open(digest));
@@ -106,10 +111,19 @@ export class CachedContents {
     return image;
   }
 
-  #bytes(digest: Digest, size: number, waiting: Waiting): Promise<Uint8Array | undefined> {
+  async #bytesOf(digest: Digest, size: number, waiting: Waiting): Promise<Uint8Array | undefined> {
+    if (!(await this.#mayTell(digest))) return undefined;
     const { store, memory, observer } = this.#deps;
     const read = () => unlessUnreadable(observer, 'image details', () => store.readAll(digest, size));
     return loadWithin(memory, size, waiting, read);
+  }
+
+  /** An image may name content of repositories that others must not know of. */
+  async #mayTell(digest: Digest): Promise<boolean> {
+    const { records, onlyOf: repositoryId } = this.#deps;
+    if (repositoryId === undefined) return true;
+    const read = (kind: 'manifest' | 'blob') => records.read({ kind, repositoryId, digest });
+    return (await read('manifest')) !== undefined || (await read('blob')) !== undefined;
   }
 }
 

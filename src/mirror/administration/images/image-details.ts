@@ -3,7 +3,7 @@ import type { Reference, Tag } from '../../../oci/reference.ts';
 import { abortable } from '../../concurrency/abortable-wait.ts';
 import type { Background } from '../../concurrency/background.ts';
 import type { Clock } from '../../ports/clock.ts';
-import { parseManifestRecord, type RecordStore, type TagRecord } from '../../ports/record-store.ts';
+import { parseManifestRecord, type TagRecord } from '../../ports/record-store.ts';
 import { isSameRepository, type RepositoryId } from '../../ports/repository-id.ts';
 import type { Waiting } from '../../ports/waiting.ts';
 import { type FreshnessPolicies, freshnessOf } from '../../tags/freshness.ts';
@@ -25,8 +25,7 @@ import {
 } from './image-documents.ts';
 import { cachedReferrers, type CachedReferrers } from './referrers.ts';
 
-export interface ImagesDeps extends CachedContentsDeps {
-  readonly records: Pick<RecordStore, 'read'>;
+export interface ImagesDeps extends Omit<CachedContentsDeps, 'onlyOf'> {
   readonly tagRecords: Pick<TagRecords, 'get'>;
   readonly background: Pick<Background, 'settled'>;
   readonly policies: FreshnessPolicies;
@@ -38,6 +37,8 @@ export interface ImageQuestion {
   readonly reference: Reference;
   /** Which image of an index is meant. */
   readonly platform: Platform | undefined;
+  /** Whether content is told of only as far as the repository may serve it: to clients, what others have is unknown. */
+  readonly isForClients: boolean;
   /** Of the upstream, by which the lifetime of a tag is found. */
   readonly label: string;
 }
@@ -115,7 +116,7 @@ export class Images {
 
   /** @throws the signal's reason; UpstreamError busy when there is no memory for a manifest. */
   async find(question: ImageQuestion, waiting: Waiting): Promise<ImageDetails | ImageRefusal> {
-    const { repositoryId, reference, platform } = question;
+    const { repositoryId, reference, platform, isForClients } = question;
     const { background, tagRecords } = this.#deps;
     // What was just pulled is written in the background.
     await abortable(background.settled(), waiting.signal);
@@ -123,7 +124,10 @@ export class Images {
     const digest = isDigest(reference) ? reference : tagged?.digest;
     const link = digest && (await this.#linkOf(repositoryId, digest));
     if (digest === undefined || (!link && !tagged)) return 'unknown';
-    const looking = { ...question, cached: new CachedContents(this.#deps) };
+    const looking = {
+      ...question,
+      cached: new CachedContents({ ...this.#deps, onlyOf: isForClients ? repositoryId : undefined }),
+    };
     const manifest = await readManifest(looking, { ...tagged, ...link, digest }, waiting);
     const listed = manifest.contents?.kind === 'index' ? manifest.contents.manifests : undefined;
     const fitting = listed && platform && chosenFrom(listed, [platform]);

@@ -8,6 +8,7 @@ const question = {
   repositoryId: { upstream: 'docker.io', repository: parseRepository('library/app') },
   reference: parseTag('1'),
   platform: undefined,
+  isForClients: false,
 };
 const staying = { signal: new AbortController().signal };
 const labelOf = (name: string) => name;

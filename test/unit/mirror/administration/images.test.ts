@@ -63,7 +63,7 @@ function cacheOf({
   });
   const find = async (one: Content) => {
     const found = await images.find(
-      { repositoryId, reference: one.digest, platform: undefined, label: 'docker.io' },
+      { repositoryId, reference: one.digest, platform: undefined, isForClients: false, label: 'docker.io' },
       staying,
     );
     if (typeof found === 'string') throw new Error(found);

@@ -43,10 +43,11 @@ function isPinned(title: string, { administration }: PageSources): boolean {
 async function detailsOf({ repositoryId, reference }: NamedImage, asked: PageRequest, sources: PageSources) {
   const { images } = sources.administration;
   const platform = parsePlatform(asked.query.get('platform') ?? '');
-  const details = await images.details({ repositoryId, reference, platform }, asked);
+  const wanted = { repositoryId, reference, isForClients: asked.isPublic };
+  const details = await images.details({ ...wanted, platform }, asked);
   const first = parsePlatform(details.manifests?.find((one) => one.isStored && isRunnable(one))?.platform ?? '');
   if (platform !== undefined || first === undefined) return details;
-  return images.details({ repositoryId, reference, platform: first }, asked);
+  return images.details({ ...wanted, platform: first }, asked);
 }
 
 type Listed = NonNullable<Image['manifests']>[number];
