@@ -43,7 +43,7 @@ function addPurge(program: Command): void {
           const { purgeByGlob } = await import('../commands/content/purge-by-glob.ts');
           return purgeByGlob({ ...asking, glob: image, dryRun, yes, confirm: confirmation() });
         }
-        const { purge } = await import('../commands/purge.ts');
+        const { purge } = await import('../commands/content/purge.ts');
         return purge({ ...asking, image, allTags, dryRun });
       }),
     );

@@ -2,7 +2,7 @@ import { globSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { purge, targetIn } from '../../src/commands/purge.ts';
+import { purge, targetIn } from '../../src/commands/content/purge.ts';
 import { digestOf } from '../../src/oci/digest.ts';
 import { askApi } from '../support/api-answers.ts';
 import { imageOver, layer } from '../support/bounded-store.ts';

@@ -3,7 +3,7 @@ import type {
   PurgeAdministration,
   PurgeAnswer,
   PurgeOptions,
-} from '../../http/management/api/purge-routes.ts';
+} from '../../http/management/api/content/purge-routes.ts';
 import { Problem } from '../../http/management/problems.ts';
 import { type ImageGlob, PurgeByGlob } from '../../mirror/administration/purge-by-glob.ts';
 import type { Purge, Purged, PurgeRefusal, PurgeTarget } from '../../mirror/administration/purge.ts';

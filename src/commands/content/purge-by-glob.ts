@@ -1,4 +1,4 @@
-import { type GlobPurgeAnswer, purgedByGlob as purgedSchema } from '../../http/management/api/purge-routes.ts';
+import { type GlobPurgeAnswer, purgedByGlob as purgedSchema } from '../../http/management/api/content/purge-routes.ts';
 import {
   answerAs,
   type Api,

@@ -10,7 +10,7 @@ import {
   printable,
   tryJson,
 } from '../api/client.ts';
-import { targetIn } from '../purge.ts';
+import { targetIn } from './purge.ts';
 
 export interface RefreshOptions extends MirrorChoice, Output {
   /** `docker.io/library/nginx:1.27`. */

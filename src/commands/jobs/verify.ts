@@ -4,7 +4,7 @@ import { ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Outpu
 import { ProgressBar, type ProgressOutput } from '../api/progress.ts';
 import { bytesText, countText } from '../../http/management/pages/drawing/words.ts';
 import { alignedLines } from '../api/table.ts';
-import { targetIn } from '../purge.ts';
+import { targetIn } from '../content/purge.ts';
 import { type FollowOptions, followJob, interruptible } from './follow-job.ts';
 
 export interface VerifyOptions extends MirrorChoice, Output, ProgressOutput, Pick<FollowOptions, 'pauseMs'> {

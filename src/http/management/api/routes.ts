@@ -3,7 +3,7 @@ import { type CatalogueNeeds, catalogueRoutes } from './catalogue-routes.ts';
 import { type ImagesNeeds, imageRoutes } from './image-routes.ts';
 import { type MinutesNeeds, minutesRoutes } from './minutes-routes.ts';
 import { type PinsNeeds, pinsRoutes } from './content/pins-routes.ts';
-import { type PurgeNeeds, purgeRoutes } from './purge-routes.ts';
+import { type PurgeNeeds, purgeRoutes } from './content/purge-routes.ts';
 import { type RefreshNeeds, refreshRoutes } from './content/refresh-routes.ts';
 import { type JobsNeeds, jobsRoutes } from './jobs-routes.ts';
 import { type RequestsNeeds, requestsRoutes } from './requests-routes.ts';

@@ -5,7 +5,7 @@ import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { type Pin, parsePin } from '../../../mirror/administration/pins/pin-set.ts';
 import type { PurgeTarget } from '../../../mirror/administration/purge.ts';
 import { Problem } from '../problems.ts';
-import type { PurgeAnswer } from '../api/purge-routes.ts';
+import type { PurgeAnswer } from '../api/content/purge-routes.ts';
 import type { Administration } from '../api/routes.ts';
 import { bytesText, counted } from './drawing/words.ts';
 import { type Content, type Html, html, name } from './html.ts';

@@ -3,7 +3,7 @@ import type { RepositoryId } from '../../../../mirror/ports/repository-id.ts';
 import type { Waiting } from '../../../../mirror/ports/waiting.ts';
 import type { Tag } from '../../../../oci/reference.ts';
 import { repositoryName } from '../catalogue-routes.ts';
-import { tagName } from '../purge-routes.ts';
+import { tagName } from './purge-routes.ts';
 import { type Route, route } from '../route.ts';
 import { time } from '../schemas.ts';
 

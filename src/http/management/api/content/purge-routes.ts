@@ -1,12 +1,12 @@
 import { z } from 'zod';
-import { type ImageGlob, imageGlob } from '../../../mirror/administration/purge-by-glob.ts';
-import type { PurgeTarget } from '../../../mirror/administration/purge.ts';
-import type { Waiting } from '../../../mirror/ports/waiting.ts';
-import { isDigest } from '../../../oci/digest.ts';
-import { isTag } from '../../../oci/reference.ts';
-import { repositoryName } from './catalogue-routes.ts';
-import { type Route, route } from './route.ts';
-import { amount } from './schemas.ts';
+import { type ImageGlob, imageGlob } from '../../../../mirror/administration/purge-by-glob.ts';
+import type { PurgeTarget } from '../../../../mirror/administration/purge.ts';
+import type { Waiting } from '../../../../mirror/ports/waiting.ts';
+import { isDigest } from '../../../../oci/digest.ts';
+import { isTag } from '../../../../oci/reference.ts';
+import { repositoryName } from '../catalogue-routes.ts';
+import { type Route, route } from '../route.ts';
+import { amount } from '../schemas.ts';
 
 /** What the API asks of purges. */
 export interface PurgeAdministration {

@@ -1,4 +1,4 @@
-import { type PurgeAnswer, purged as purgedSchema } from '../http/management/api/purge-routes.ts';
+import { type PurgeAnswer, purged as purgedSchema } from '../../http/management/api/content/purge-routes.ts';
 import {
   answerAs,
   ApiFailure,
@@ -8,9 +8,9 @@ import {
   type MirrorChoice,
   type Output,
   tryJson,
-} from './api/client.ts';
-import { bytesText, countText } from '../http/management/pages/drawing/words.ts';
-import { alignedLines } from './api/table.ts';
+} from '../api/client.ts';
+import { bytesText, countText } from '../../http/management/pages/drawing/words.ts';
+import { alignedLines } from '../api/table.ts';
 
 export interface PurgeOptions extends MirrorChoice, Output {
   /** `docker.io/library/nginx:1.27`, `…@sha256:…`, or a repository with `allTags`. */
