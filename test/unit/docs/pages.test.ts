@@ -45,12 +45,14 @@ test('the map of the code in ARCHITECTURE.md names folders and files that exist'
 /** The entries of a drawn tree, and what their lines name, which is in the folder of the entry. */
 function pathsInMap(page: string): readonly string[] {
   const folders: string[] = [];
-  return [...page.matchAll(/^((?:[│ ] {3})*)(?:[├└]── (\S+)|│? +)(.*)$/gm)].flatMap(([, bars = '', entry, text = '']) => {
-    if (entry !== undefined) folders.splice(bars.length / 4, Infinity, entry);
-    const folder = join(...(folders.length > 0 ? folders : ['.']));
-    const inside = [...text.matchAll(/[\w-]+(?:\.ts|\/)(?=[\s,;)]|$)/gm)].map(([name]) => join(folder, name));
-    return [...(entry === undefined ? [] : [folder]), ...(folders.at(-1)?.endsWith('/') ? inside : [])];
-  });
+  return [...page.matchAll(/^((?:[│ ] {3})*)(?:[├└]── (\S+)|│? +)(.*)$/gm)].flatMap(
+    ([, bars = '', entry, text = '']) => {
+      if (entry !== undefined) folders.splice(bars.length / 4, Infinity, entry);
+      const folder = join(...(folders.length > 0 ? folders : ['.']));
+      const inside = [...text.matchAll(/[\w-]+(?:\.ts|\/)(?=[\s,;)]|$)/gm)].map(([name]) => join(folder, name));
+      return [...(entry === undefined ? [] : [folder]), ...(folders.at(-1)?.endsWith('/') ? inside : [])];
+    },
+  );
 }
 
 test('the README installs and tests with the same command as the continuous integration', () => {
