@@ -8,7 +8,7 @@ import { formTokenIn, Visitor } from '../support/visitor.ts';
 const policy =
   "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-test('the overview says the hit rate, what was served and saved, the upstreams with their rate limits, and the disk', async () => {
+test('the overview says the hit ratio, what was served and saved, the upstreams with their rate limits, and the disk', async () => {
   const { app, visitor } = await startPages();
   for (let pull = 0; pull < 4; pull += 1) await ask(app, '/v2/library/app/manifests/1');
   const { status, headers, text } = await visitor.get('/');

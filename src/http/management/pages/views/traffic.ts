@@ -54,11 +54,11 @@ export function figuresOf({ requests, bytes, upstreamRequests }: Stats, day: rea
     });
   const figures = [
     {
-      label: 'Hit rate',
+      label: 'Hit ratio',
       value: requests.hitRatio === null ? '–' : percentText(requests.hitRatio),
       note: `of ${counted(requests.total, 'request')} for content`,
       plot: sparkline({
-        description: 'The hit rate over the last 24 hours',
+        description: 'The hit ratio over the last 24 hours',
         series: [{ look: 'first', values: hitRates(day) }],
       }),
     },

@@ -25,7 +25,7 @@ test('several minutes are one part, and what is older or of the future is left o
   expect(traffic.map(({ served }) => served)).toEqual([110, 1]);
 });
 
-test('the hit rate of a part without requests is that of before', () => {
+test('the hit ratio of a part without requests is that of before', () => {
   const part = (requests: number, hits: number) => ({
     served: 0,
     fromUpstream: 0,
