@@ -6,6 +6,35 @@ import { hasBody, Problem } from './problems.ts';
 export const maxBodyBytes = 64 * 1024;
 const arrivesWithinMs = 10_000;
 
+/** Bodies that arrive at the same time, of at most 64 KiB each. Who sends one need not have shown a token. */
+export const maxArriving = 256;
+
+/** Requests that run at the same time; every one of them is small. */
+export const maxRunning = 32;
+
+/** Bounds how much is done at the same time: what comes beyond it is refused at once. */
+export class RequestLimit {
+  readonly #most: number;
+  #running = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** @throws Problem when too many run already, and whatever the work throws. */
+  async run<Answer>(work: () => Promise<Answer>): Promise<Answer> {
+    if (this.#running >= this.#most) {
+      throw new Problem('unavailable', 'too many requests run', { headers: { 'Retry-After': '1' } });
+    }
+    this.#running += 1;
+    try {
+      return await work();
+    } finally {
+      this.#running -= 1;
+    }
+  }
+}
+
 export interface BodyOptions {
   /** For tests. */
   readonly withinMs?: number;

@@ -2,8 +2,8 @@ import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Context, Middleware } from 'koa';
 import { guard, type GuardDeps } from '../guard.ts';
-import { readJsonBody } from '../request-body.ts';
-import { answerProblems, Problem } from '../problems.ts';
+import { maxArriving, maxRunning, readJsonBody, RequestLimit } from '../request-body.ts';
+import { answerProblems, hasBody } from '../problems.ts';
 import { findRoute } from './route.ts';
 import { type Administration, routes } from './routes.ts';
 
@@ -13,33 +13,25 @@ export interface ApiDeps extends GuardDeps {
 }
 
 const place = '/api/';
-/** Requests that run at the same time; every one of them is small. */
-const maxRunning = 32;
 
 /** Answers the requests below `/api/`, and lets all others pass. */
 export function managementApi(deps: ApiDeps): Middleware {
   const [problems, guarded] = [answerProblems(deps.report), guard(deps)];
-  let running = 0;
-  const limited = async (ctx: Context): Promise<void> => {
-    if (running >= maxRunning) throw new Problem('unavailable', 'too many requests run', { headers: retrySoon });
-    running += 1;
-    try {
-      await answer(ctx, deps.administration);
-    } finally {
-      running -= 1;
-    }
-  };
-  return (ctx, next) => (ctx.path.startsWith(place) ? problems(ctx, () => guarded(ctx, () => limited(ctx))) : next());
+  const limits = { arriving: new RequestLimit(maxArriving), running: new RequestLimit(maxRunning) };
+  const answered = (ctx: Context) => answer(ctx, limits, deps.administration);
+  return (ctx, next) => (ctx.path.startsWith(place) ? problems(ctx, () => guarded(ctx, () => answered(ctx))) : next());
 }
 
-const retrySoon = { 'Retry-After': '1' };
+type Limits = Readonly<Record<'arriving' | 'running', RequestLimit>>;
 
-async function answer(ctx: Context, administration: Administration): Promise<void> {
+/** A body that does not arrive keeps no other request waiting. */
+async function answer(ctx: Context, { arriving, running }: Limits, administration: Administration): Promise<void> {
   const { route, path } = findRoute(routes, ctx.method, ctx.path);
   const query = Object.fromEntries(new URLSearchParams(ctx.querystring));
-  const body = await readJsonBody(ctx.req);
+  const body = hasBody(ctx.req.headers) ? await arriving.run(() => readJsonBody(ctx.req)) : undefined;
   const signal = leavingOf(ctx.res);
-  const value = await route.answerTo({ path, query, body, headers: ctx.req.headers, signal }, administration);
+  const asked = { path, query, body, headers: ctx.req.headers, signal };
+  const value = await running.run(() => route.answerTo(asked, administration));
   ctx.status = route.status;
   if (value instanceof Readable) stream(ctx, value);
   else ctx.body = JSON.stringify(value);

@@ -51,6 +51,11 @@ export class Live {
     if (this.#isEnded || this.#listeners.size >= (this.#deps.most ?? mostListeners)) {
       throw new Problem('unavailable', 'too many pages are open', { headers: { 'Retry-After': '30' } });
     }
+    if (ctx.method === 'HEAD') {
+      ctx.status = 200;
+      ctx.set('Content-Type', 'text/event-stream');
+      return;
+    }
     const { res: response } = ctx;
     ctx.respond = false;
     response.writeHead(200, {

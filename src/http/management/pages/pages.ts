@@ -3,12 +3,13 @@ import type { Context, Middleware } from 'koa';
 import type { Clock } from '../../../mirror/ports/clock.ts';
 import { type GuardDeps, hostCheck, requireVisitor } from '../guard.ts';
 import { headingOf, hasBody, Problem } from '../problems.ts';
+import { maxArriving, maxRunning, readForm, RequestLimit } from '../request-body.ts';
 import { act, confirmPage } from './actions.ts';
 import { pageAssets, pageHeaders } from './assets.ts';
 import { html } from './html.ts';
 import { Live, type LiveDeps } from './live.ts';
 import { documentOf, type Page } from './page.ts';
-import { type FormAnswer, formOf, sessionOf, signIn, signOut } from './sign-in.ts';
+import { type FormAnswer, requireFormOf, sessionOf, signIn, signOut } from './sign-in.ts';
 import { type Session, Sessions } from './sessions.ts';
 import type { PageSources, View } from './view.ts';
 import { browse, named } from './views/browse.ts';
@@ -39,16 +40,15 @@ function wordAfter(beginning: string, path: string): string | undefined {
   return path.startsWith(beginning) ? path.slice(beginning.length) : undefined;
 }
 
-/** Requests that run at the same time, without live streams. */
-const maxRunning = 32;
-
 /** The pages of the management listener. */
 export class ManagementPages {
   readonly #deps: PagesDeps;
   readonly #sessions: Sessions;
   readonly #live: Live;
   readonly #requireKnownHost: ReturnType<typeof hostCheck>;
-  #running = 0;
+  /** Forms that arrive, and requests that run, without live streams. */
+  readonly #arriving = new RequestLimit(maxArriving);
+  readonly #running = new RequestLimit(maxRunning);
 
   constructor(deps: PagesDeps) {
     this.#deps = deps;
@@ -74,23 +74,11 @@ export class ManagementPages {
     try {
       this.#requireKnownHost(ctx.req.headers.host);
       session = await sessionOf(ctx, this.#sessions);
-      await this.#limited(ctx, session);
+      await this.#answer(ctx, session);
     } catch (error) {
       if (!(error instanceof Problem) && !ctx.res.destroyed) this.#deps.report(error);
       if (ctx.headerSent) ctx.res.destroy();
       else this.#answerProblem(ctx, session, error);
-    }
-  }
-
-  async #limited(ctx: Context, session: Session | undefined): Promise<void> {
-    if (this.#running >= maxRunning) {
-      throw new Problem('unavailable', 'too many requests run', { headers: { 'Retry-After': '1' } });
-    }
-    this.#running += 1;
-    try {
-      await this.#answer(ctx, session);
-    } finally {
-      this.#running -= 1;
     }
   }
 
@@ -103,14 +91,14 @@ export class ManagementPages {
     if (ctx.path === '/login') {
       // Who signs in has no session yet; the token itself is in the form.
       requireVisitor(ctx.req, { host, isKnown: true });
-      if (isPost) return this.#write(ctx, session, await signIn(ctx, signing));
+      if (isPost) return this.#write(ctx, session, await signIn(ctx, await this.#form(ctx), signing));
       const page = loginPage({ next: ownPath(String(ctx.query['next'] ?? '/')), hasToken });
       return this.#write(ctx, session, { kind: 'page', page });
     }
     requireVisitor(ctx.req, { host, isKnown: session !== undefined });
     if (isPost) return this.#write(ctx, session, await this.#act(ctx, session, signing));
     if (ctx.path === '/pages/live') return this.#live.listen(ctx);
-    return this.#write(ctx, session, { kind: 'page', page: await this.#view(ctx, session) });
+    return this.#write(ctx, session, { kind: 'page', page: await this.#running.run(() => this.#view(ctx, session)) });
   }
 
   /** @throws Problem */
@@ -132,13 +120,21 @@ export class ManagementPages {
     return view(asked, this.#deps);
   }
 
+  /** A form that does not arrive keeps no other request waiting. */
+  #form(ctx: Context): Promise<URLSearchParams> {
+    return this.#arriving.run(() => readForm(ctx.req));
+  }
+
   async #act(ctx: Context, session: Session | undefined, signing: Parameters<typeof signOut>[1]): Promise<FormAnswer> {
-    const form = await formOf(ctx, session);
+    const form = await this.#form(ctx);
+    requireFormOf(session, form);
     if (ctx.path === '/logout') return signOut(ctx, signing);
     const word = wordAfter('/actions/', ctx.path);
     if (word !== undefined && session !== undefined) {
       const signal = leavingOf(ctx.res);
-      return { kind: 'redirect', to: await act({ word, form, session, signal }, this.#deps.administration) };
+      const { administration } = this.#deps;
+      const to = await this.#running.run(() => act({ word, form, session, signal }, administration));
+      return { kind: 'redirect', to };
     }
     throw viewOf(ctx.path) ? wrongMethod('GET, HEAD') : new Problem('unknown-path', 'there is no such page');
   }

@@ -3,7 +3,6 @@ import type { Context } from 'koa';
 import { SecretCheck } from '../../siblings/secret-check.ts';
 import { tokenUnreadable } from '../guard.ts';
 import { Problem } from '../problems.ts';
-import { readForm } from '../request-body.ts';
 import type { Page } from './page.ts';
 import { type Session, type Sessions, sessionSeconds } from './sessions.ts';
 import { loginPage, ownPath } from './views/login.ts';
@@ -26,8 +25,11 @@ export async function sessionOf(ctx: Context, sessions: Sessions): Promise<Sessi
 }
 
 /** @throws Problem */
-export async function signIn(ctx: Context, { sessions, hasToken }: SignInDeps): Promise<FormAnswer> {
-  const form = await readForm(ctx.req);
+export async function signIn(
+  ctx: Context,
+  form: URLSearchParams,
+  { sessions, hasToken }: SignInDeps,
+): Promise<FormAnswer> {
   const next = ownPath(form.get('next') ?? '/');
   const id = await sessions.begin((form.get('token') ?? '').trim()).catch(tokenUnreadable);
   if (id === undefined) {
@@ -46,14 +48,12 @@ export function signOut(ctx: Context, { sessions }: SignInDeps): FormAnswer {
   return { kind: 'redirect', to: '/' };
 }
 
-/** The fields of a form of this session. @throws Problem for a form that is not of this session. */
-export async function formOf(ctx: Context, session: Session | undefined): Promise<URLSearchParams> {
-  const form = await readForm(ctx.req);
+/** @throws Problem for a form that is not of this session. */
+export function requireFormOf(session: Session | undefined, form: URLSearchParams): void {
   const secret = session?.formToken ?? '';
   if (!new SecretCheck({ secret }).accepts(form.get('form') ?? '')) {
     throw new Problem('origin-refused', 'the form is not of this session; load the page again');
   }
-  return form;
 }
 
 /** A cookie holds for every port of a host, so its name has the port: two mirrors of one machine keep a session each. */
