@@ -165,20 +165,26 @@ async function drained(release: Release): Promise<void> {
   const node = await cluster.read(`pod ${first}`, '{.spec.nodeName}', namespace);
   const before = new Set(await uids(release));
   const selector = '--pod-selector=app.kubernetes.io/instance=layerwell';
-  const drain = cluster.start(['drain', node, selector, '--delete-emptydir-data', '--force', '--timeout=150s']);
+  const options = ['--delete-emptydir-data', '--ignore-daemonsets', '--force', '--timeout=150s'];
+  const drain = cluster.start(['drain', node, selector, ...options]);
+  let refusal = '';
+  void drain.ended().then(({ code, stderr }) => {
+    if (code !== 0) refusal = `kubectl drain ended with ${code}: ${stderr}`;
+  });
   try {
     await until(
       'the drain has begun',
       async () => (await cluster.read(`node ${node}`, '{.spec.unschedulable}', namespace)) === 'true',
     );
-    await until(
-      'a pod was evicted',
-      async () =>
-        (await uids(release)).some((uid) => !before.has(uid)) || (await release.pods()).length < release.shape.replicas,
-    );
+    await until('a pod was evicted', async () => {
+      if (refusal !== '') throw new Error(refusal);
+      return (
+        (await uids(release)).some((uid) => !before.has(uid)) || (await release.pods()).length < release.shape.replicas
+      );
+    });
     await cluster.kubectl(['uncordon', node]);
-    const { code, stderr } = await drain.ended();
-    if (code !== 0) throw new Error(stderr);
+    await drain.ended();
+    if (refusal !== '') throw new Error(refusal);
     await until('every pod was replaced', async () => (await uids(release)).every((uid) => !before.has(uid)));
     await release.allReady();
   } finally {
