@@ -135,13 +135,13 @@ export class Installation {
     if (decision.action === 'refuse') return { path, action: 'refused', reason: decision.reason };
     if (decision.action === 'forget') return { path, action: 'left', reason: decision.reason };
     const copy = changedCopyOf(path);
-    const setsAside = 'setsAside' in decision && decision.setsAside;
-    if (setsAside) await this.#files.move(path, copy, { replaces: false });
+    const movesToCopy = 'movesToCopy' in decision && decision.movesToCopy;
+    if (movesToCopy) await this.#files.move(path, copy, { replaces: false });
     if (decision.action === 'restore') await this.#files.move(backupOf(path), path, { replaces: true });
     if (decision.action === 'remove') await this.#files.remove(path);
     if (decision.action === 'done' && facts.backup.kind === 'file') await this.#files.remove(backupOf(path));
     const isThere = decision.action === 'restore' || (decision.action === 'done' && entry.before !== null);
-    return { path, action: isThere ? 'restored' : 'removed', ...(setsAside && { copy }) };
+    return { path, action: isThere ? 'restored' : 'removed', ...(movesToCopy && { copy }) };
   }
 
   /**

@@ -71,10 +71,10 @@ function textToWrite(base: string | undefined, file: ClientFile, { replaces }: {
  */
 export type UndoDecision =
   | { readonly action: 'done' | 'remove' }
-  | { readonly action: 'restore' | 'remove'; readonly setsAside: boolean }
+  | { readonly action: 'restore' | 'remove'; readonly movesToCopy: boolean }
   | { readonly action: 'refuse' | 'forget'; readonly reason: string };
 
-/** @param force whether a file that was changed since is set aside. Pure. */
+/** @param force whether a file that was changed since is moved to a copy. Pure. */
 export function undoDecision(
   { found, entry, backup }: FileFacts & { readonly entry: JournalEntry },
   { force }: { readonly force: boolean },
@@ -92,8 +92,8 @@ export function undoDecision(
   const lost = 'its backup is missing or was changed';
   if (force && hasNoBackup({ entry, backup })) return { action: 'forget', reason: lost };
   if (entry.before !== null && shaOf(backup) !== entry.before) return refuse(lost);
-  const setsAside = state === 'changed' && found.kind === 'file';
-  return { action: entry.before === null ? 'remove' : 'restore', setsAside };
+  const movesToCopy = state === 'changed' && found.kind === 'file';
+  return { action: entry.before === null ? 'remove' : 'restore', movesToCopy };
 }
 
 function hasNoBackup({ entry, backup }: { readonly entry: JournalEntry; readonly backup: FoundFile }): boolean {

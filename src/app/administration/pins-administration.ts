@@ -103,14 +103,14 @@ export class StorePins implements Part, PinsAdministration {
     }
   }
 
-  /** Pins that cannot be read must not be overwritten; a damaged file is put aside. */
+  /** Pins that cannot be read must not be overwritten; a damaged file is renamed. */
   async #restore(): Promise<void> {
     const { log } = this.#deps;
     let bytes: Buffer | undefined;
     try {
       bytes = await this.#file.read();
       if (bytes === undefined || this.pins.restore(parsed(bytes))) return;
-      log.logger.error({ file: damagedPinsFile }, 'the pins are damaged: nothing is pinned; the file is kept aside');
+      log.logger.error({ file: damagedPinsFile }, 'the pins are damaged: nothing is pinned; the file is renamed');
       await this.#fileNamed(damagedPinsFile).write(bytes);
     } catch (cause) {
       this.#isReadable = false;
