@@ -74,10 +74,11 @@ export class Pins implements PinnedContent {
       if (this.#pins.size >= most) return 'too-many';
       const globs = [...this.#pins.values()].filter(({ isLiteral }) => !isLiteral).length;
       if (!pin.isLiteral && globs >= mostGlobs) return 'too-many-globs';
-      const refusal = await this.#refusalOf(pin, waiting);
-      if (refusal !== undefined) return refusal;
+      const bytes = await this.#bytesWith(pin, waiting);
+      if (typeof bytes === 'string') return bytes;
       const added = { ...pin, atMs: clock.now() };
       await this.#keep(new Map([...this.#pins, [pin.text, added]]));
+      this.#bytes = bytes;
       return added;
     });
   }
@@ -129,19 +130,16 @@ export class Pins implements PinnedContent {
   }
 
   /** How much it adds is estimated first: only if that is too much, all is measured. */
-  async #refusalOf(pin: Pin, waiting: Waiting): Promise<PinRefusal | undefined> {
+  async #bytesWith(pin: Pin, waiting: Waiting): Promise<number | PinRefusal> {
     const { index, maxBytes } = this.#deps;
     if (!(await index.isComplete())) return 'unknown';
     const added = await this.#bytesOf([pin], waiting);
     if (added === undefined) return 'unknown';
     const mostBytes = maxBytes * mostShare - (await index.totals()).keptBytes;
-    if (this.#bytes + added > mostBytes) {
-      const all = await this.#bytesOf([...this.#pins.values(), pin], waiting);
-      if (all === undefined) return 'unknown';
-      if (all > mostBytes) return 'too-much';
-      this.#bytes = all;
-    } else this.#bytes += added;
-    return undefined;
+    if (this.#bytes + added <= mostBytes) return this.#bytes + added;
+    const all = await this.#bytesOf([...this.#pins.values(), pin], waiting);
+    if (all === undefined) return 'unknown';
+    return all > mostBytes ? 'too-much' : all;
   }
 
   #bytesOf(pins: readonly Pin[], waiting: Waiting): Promise<number | undefined> {

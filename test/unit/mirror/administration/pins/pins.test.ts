@@ -133,6 +133,7 @@ test('what the disk does not take is not pinned', async () => {
   const { pins } = pinsOf({ save: () => Promise.reject(new Error('ENOSPC')) });
   await expect(pins.add(pinOf('docker.io/library/nginx'), never)).rejects.toThrow('ENOSPC');
   expect(pins.list()).toEqual([]);
+  expect(pins.bytes).toBe(0);
 });
 
 test('content is measured up to a bound', async () => {
