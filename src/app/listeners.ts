@@ -1,5 +1,5 @@
 import type { Config } from '../config/schema.ts';
-import { readLongSecret } from '../config/loading/files.ts';
+import { readToken } from '../config/loading/files.ts';
 import { leastSecretBytes } from '../config/sections/cluster.ts';
 import type { Administration } from '../http/management/api/routes.ts';
 import { createManagementApp, type Readiness } from '../http/management/management.ts';
@@ -97,7 +97,7 @@ function managementListener(config: Config, deps: Reporting & Pick<Listeners, 'r
 
 async function readTokenIn(file: string, log: Log): Promise<string> {
   try {
-    return await readLongSecret({ kind: 'file', path: file }, leastSecretBytes);
+    return await readToken(file, leastSecretBytes);
   } catch (cause) {
     log.logger.error({ err: cause }, 'the token of the management API cannot be used');
     throw cause;

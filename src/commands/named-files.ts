@@ -1,4 +1,4 @@
-import { readLongSecret, readPassword, readSecret, readText } from '../config/loading/files.ts';
+import { readLongSecret, readPassword, readSecret, readText, readToken } from '../config/loading/files.ts';
 import { inWords, type Problem } from '../config/loading/problems.ts';
 import type { Config, CredentialsConfig } from '../config/schema.ts';
 import { leastSecretBytes } from '../config/sections/cluster.ts';
@@ -43,7 +43,7 @@ function certificateOf({ listen: { tls } }: Config): readonly NamedFile[] {
 }
 
 function managementFiles({ management: { tokenFile } }: Config): readonly NamedFile[] {
-  const read = async () => tokenFile && readLongSecret({ kind: 'file', path: tokenFile }, leastSecretBytes);
+  const read = async () => tokenFile && readToken(tokenFile, leastSecretBytes);
   return [{ path: ['management', 'tokenFile'], read }];
 }
 

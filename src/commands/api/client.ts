@@ -1,5 +1,5 @@
 import { loadManagement, type LoadOptions } from '../../config/loading/load.ts';
-import { readLongSecret, readText } from '../../config/loading/files.ts';
+import { readText, readToken } from '../../config/loading/files.ts';
 import { leastSecretBytes } from '../../config/sections/cluster.ts';
 import { isJsonObject, type JsonObject, parseJson } from '../../oci/json.ts';
 import { authorityOf } from '../health.ts';
@@ -69,14 +69,23 @@ function serverUrl(text: string): string {
 
 /** The file in the configuration may be readable for the mirror only; reading needs no token on a loopback address. */
 async function tokenIn(chosen: string | undefined, configured: string | undefined): Promise<string | undefined> {
-  if (chosen === undefined) return configured && readText(configured).catch(() => undefined);
+  const path = chosen ?? configured;
+  if (path === undefined || (chosen === undefined && !(await isReadable(path)))) return undefined;
   try {
-    return await readLongSecret({ kind: 'file', path: chosen }, leastSecretBytes);
+    return await readToken(path, leastSecretBytes);
   } catch (cause) {
-    throw new ApiFailure(exitCodes.failed, `--token-file: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    const key = chosen === undefined ? 'management.tokenFile' : '--token-file';
+    throw new ApiFailure(exitCodes.failed, `${key}: ${cause instanceof Error ? cause.message : String(cause)}`, {
       cause,
     });
   }
+}
+
+async function isReadable(path: string): Promise<boolean> {
+  return readText(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function ask(

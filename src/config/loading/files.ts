@@ -35,6 +35,13 @@ export async function readLongSecret(secret: Secret, leastBytes: number): Promis
   throw new Error(`${secret.path} holds less than ${leastBytes} bytes`);
 }
 
+/** Reads the token of the management API. @throws Error as {@link readLongSecret} does, and for what an `Authorization` header cannot carry. */
+export async function readToken(path: string, leastBytes: number): Promise<string> {
+  const token = await readLongSecret({ kind: 'file', path }, leastBytes);
+  if (/^[\x21-\x7e]+$/.test(token)) return token;
+  throw new Error(`${path} holds more than letters, digits and signs of ASCII`);
+}
+
 /** With this user, Google's registries take a service account's JSON key, which has many lines, as the password. */
 const jsonKeyUser = '_json_key';
 
