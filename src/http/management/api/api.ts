@@ -3,29 +3,37 @@ import { Readable } from 'node:stream';
 import type { Context, Middleware } from 'koa';
 import { guard, type GuardDeps } from '../guard.ts';
 import { maxArriving, maxRunning, readJsonBody, RequestLimit } from '../request-body.ts';
-import { answerProblems, hasBody } from '../problems.ts';
+import { answerProblems, hasBody, Problem } from '../problems.ts';
 import { findRoute } from './route.ts';
 import { type Administration, routes } from './routes.ts';
 
 export interface ApiDeps extends GuardDeps {
   readonly administration: Administration;
   readonly report: (bug: unknown) => void;
+  /** How often whoever follows a stream is checked again; for tests. */
+  readonly recheckMs?: number | undefined;
 }
 
 const place = '/api/';
+const usuallyRecheckMs = 15_000;
 
 /** Answers the requests below `/api/`, and lets all others pass. */
 export function managementApi(deps: ApiDeps): Middleware {
   const [problems, guarded] = [answerProblems(deps.report), guard(deps)];
   const limits = { arriving: new RequestLimit(maxArriving), running: new RequestLimit(maxRunning) };
-  const answered = (ctx: Context) => answer(ctx, limits, deps.administration);
+  const answered = async (ctx: Context) => {
+    const value = await answer(ctx, limits, deps.administration);
+    if (!(value instanceof Readable)) return;
+    stream(ctx, value);
+    recheck(value, async () => guarded(ctx, async () => {}), deps);
+  };
   return (ctx, next) => (ctx.path.startsWith(place) ? problems(ctx, () => guarded(ctx, () => answered(ctx))) : next());
 }
 
 type Limits = Readonly<Record<'arriving' | 'running', RequestLimit>>;
 
 /** A body that does not arrive keeps no other request waiting. */
-async function answer(ctx: Context, { arriving, running }: Limits, administration: Administration): Promise<void> {
+async function answer(ctx: Context, { arriving, running }: Limits, administration: Administration): Promise<unknown> {
   const { route, path } = findRoute(routes, ctx.method, ctx.path);
   const query = Object.fromEntries(new URLSearchParams(ctx.querystring));
   const body = hasBody(ctx.req.headers) ? await arriving.run(() => readJsonBody(ctx.req)) : undefined;
@@ -33,18 +41,30 @@ async function answer(ctx: Context, { arriving, running }: Limits, administratio
   const asked = { path, query, body, headers: ctx.req.headers, signal };
   const value = await running.run(() => route.answerTo(asked, administration));
   ctx.status = route.status;
-  if (value instanceof Readable) stream(ctx, value);
-  else ctx.body = JSON.stringify(value);
+  ctx.body = value instanceof Readable ? value : JSON.stringify(value); // A stream is destroyed when the client leaves.
   ctx.set('Content-Type', route.contentType ?? 'application/json');
+  return value;
 }
 
 /** A stream that is destroyed cuts the answer. */
 function stream(ctx: Context, body: Readable): void {
-  ctx.body = body; // Destroyed when the client leaves.
   ctx.set('X-Accel-Buffering', 'no');
   body.once('close', () => {
     if (!body.readableEnded) ctx.res.destroy();
   });
+}
+
+/** Ends a stream whose token has been replaced: a request of its own would be refused now. */
+function recheck(
+  body: Readable,
+  check: () => Promise<unknown>,
+  { recheckMs = usuallyRecheckMs }: Pick<ApiDeps, 'recheckMs'>,
+): void {
+  const refused = (cause: unknown) => {
+    if (cause instanceof Problem && cause.kind === 'token-refused') body.destroy();
+  };
+  const timer = setInterval(() => void check().catch(refused), recheckMs).unref();
+  body.once('close', () => clearInterval(timer));
 }
 
 /** Aborts when the client leaves before its answer has ended. */
