@@ -1,6 +1,7 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { routes } from '../../../src/http/management/api/routes.ts';
 
 const root = resolve(import.meta.dirname, '../../..');
 const read = (page: string) => readFileSync(join(root, page), 'utf8');
@@ -40,6 +41,19 @@ test('the map of the code in ARCHITECTURE.md names folders and files that exist'
   expect(named.length).toBeGreaterThan(60);
   expect(named).toContain('http/management/api/routes.ts');
   expect(named.filter((path) => !existsSync(join(root, 'src', path)))).toEqual([]);
+});
+
+test('the map of the code in ARCHITECTURE.md has every room of src/', () => {
+  const named = new Set(pathsInMap(read('ARCHITECTURE.md')));
+  const folders = globSync('src/*/*/', { cwd: root }).map((path) => `${path.slice('src/'.length).replace(/\/$/, '')}/`);
+  expect(folders.length).toBeGreaterThan(40);
+  expect(folders.filter((path) => !named.has(path))).toEqual([]);
+});
+
+test('docs/management.md names every path of the management API with its methods', () => {
+  const page = read('docs/management.md');
+  const known = routes.map(({ method, path }) => `${method.toUpperCase()} ${path}`);
+  expect(known.filter((one) => !new RegExp(`\`${RegExp.escape(one)}(?:\\?[^\`]*)?\``).test(page))).toEqual([]);
 });
 
 /** The entries of a drawn tree, and what their lines name, which is in the folder of the entry. */
