@@ -43,6 +43,7 @@ const ownersOf: Readonly<Record<string, readonly string[]>> = {
   undici: ['upstream/', 'cluster/'],
   tldts: ['upstream/'],
   'lru-cache': ['mirror/', 'upstream/', 'storage/s3/', 'index/', 'telemetry/'],
+  'tar-stream': ['app/administration/archives/'],
   zod: ['config/', 'http/management/api/', 'events/', 'mirror/administration/images/'],
   'fastest-levenshtein': ['config/'],
   'jsonc-parser': ['config/', 'clients/'],
@@ -96,7 +97,7 @@ function codeOf(file: string): string {
 function importsOf(file: string): readonly string[] {
   const code = codeOf(file);
   const named = code.matchAll(/^(?:import|export)\b[^'"]*?from\s+['"]([^'"]+)['"]/gm);
-  const others = code.matchAll(/\bimport\(?\s*['"]([^'"]+)['"]/g);
+  const others = code.matchAll(/(?<![\w/'"])import\(?\s*['"]([^'"]+)['"]/g);
   return [...named, ...others].map((match) => match[1] ?? '');
 }
 

@@ -108,7 +108,7 @@ export function createApp(deps: AppDeps): App {
   const redis = connectionsOf({ ...stores.redis, ...cluster.redis });
   const ready = new ReadyPart({ ...stores, ...readings, health, sharedStorage, cluster, redis, configSha256 });
   const administered = { observer, stores, clock, files, log, health, upstreams, mirror, readings, rateLimits, pins };
-  const { administration, kept, jobs, recent } = createAdministration(config, { ...administered, events });
+  const { administration, kept, jobs, archives, recent } = createAdministration(config, { ...administered, events });
   const listening = { ...core, ...mirror, log, readiness: () => ready.now(), administration, requestDeadlineMs };
   const { registry, management, running } = createListeners(config, { ...listening, recent });
   const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, clock, observer, log });
@@ -126,6 +126,7 @@ export function createApp(deps: AppDeps): App {
       events.streams,
       cluster.connections,
       partOf('mirror', { stop: (options) => mirror.stop(options) }),
+      archives,
       jobs, // Cancelled before the mirror stops, so that their downloads are left to be resumed.
       sweeper,
       scrubber,

@@ -41,6 +41,8 @@ export interface Listeners {
 }
 
 const managementIdleMs = 60_000;
+/** Archives of any size are sent to the API; all other bodies have seconds. */
+const managementRequestMs = 24 * 3_600_000;
 
 export function createListeners(config: Config, deps: ListenersDeps): Listeners {
   const report = (error: unknown, requestId?: string) =>
@@ -92,7 +94,8 @@ function managementListener(config: Config, deps: Reporting & Pick<Listeners, 'r
   const pages = hasPages ? new ManagementPages({ ...shared, clock, clients }) : undefined;
   const app = createManagementApp({ readiness, metrics, ...shared, pages });
   const onStopping = () => pages?.end();
-  return new Listener(app, { name: 'management listener', host, port, idleTimeoutMs: managementIdleMs, onStopping });
+  const timeouts = { idleTimeoutMs: managementIdleMs, requestTimeoutMs: managementRequestMs };
+  return new Listener(app, { name: 'management listener', host, port, ...timeouts, onStopping });
 }
 
 async function readTokenIn(file: string, log: Log): Promise<string> {

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Access, createAccess } from './access/access.ts';
+import { ExportImages } from './administration/archives/export-images.ts';
+import { ImportImages } from './administration/archives/import-images.ts';
 import { Images } from './administration/images/image-details.ts';
 import { Purge } from './administration/purge.ts';
 import { Background } from './concurrency/background.ts';
@@ -98,6 +100,8 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     use: () => core.space.use(),
     purgeIn: (catalogue) => new Purge({ ...core, index: catalogue }),
     imagesIn: (catalogue) => new Images({ ...core, index: catalogue }),
+    exports: new ExportImages(core),
+    imports: new ImportImages({ ...core, mirror }),
     digestOf: async (repositoryId, tag) => (await core.tagRecords.get(repositoryId, tag))?.digest,
     written: () => core.background.settled(),
     downloads: () => core.downloads.running(),

@@ -1,3 +1,5 @@
+import type { ExportImages } from './administration/archives/export-images.ts';
+import type { ImportImages } from './administration/archives/import-images.ts';
 import type { Images } from './administration/images/image-details.ts';
 import type { Purge } from './administration/purge.ts';
 import type { AccessRules } from './access/access.ts';
@@ -85,6 +87,10 @@ export interface AssembledMirror {
   purgeIn(index: Catalogue & Index): Purge;
   /** Tells what the cache has of an image, by the same index. */
   imagesIn(index: Catalogue): Images;
+  /** Reads images from the store, for an archive. */
+  readonly exports: Pick<ExportImages, 'plan' | 'files'>;
+  /** Stores the images of an archive. */
+  readonly imports: Pick<ImportImages, 'run'>;
   /** What a tag pointed at when it was last confirmed; undefined if it is not cached. No request is made. */
   digestOf(repositoryId: RepositoryId, tag: Tag): Promise<Digest | undefined>;
   /** Resolves when what was pulled until now is written, or could not be. */

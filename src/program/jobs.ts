@@ -62,12 +62,12 @@ function sizeOption(text: string): number {
   return bytes;
 }
 
-function addPlatforms(text: string, before: readonly string[]): readonly string[] {
+export function addPlatforms(text: string, before: readonly string[]): readonly string[] {
   return [...before, ...text.split(',').map((platform) => platform.trim())];
 }
 
 /** The first signal lets the work cancel its job; the second does not wait for that. */
-function untilForced(work: (stop: AbortSignal) => Promise<number>): Promise<number> {
+export function untilForced(work: (stop: AbortSignal) => Promise<number>): Promise<number> {
   const { stop, force } = stopSignals();
   const forced = new Promise<number>((resolve) => {
     force.addEventListener('abort', () => resolve(128 + 2), { once: true });
@@ -79,7 +79,7 @@ function untilForced(work: (stop: AbortSignal) => Promise<number>): Promise<numb
 const usualColumns = 80;
 
 /** Where progress is shown. */
-function terminal(): { readonly columns: (() => number) | undefined } {
+export function terminal(): { readonly columns: (() => number) | undefined } {
   const { stderr } = process;
   return { columns: stderr.isTTY ? () => stderr.columns || usualColumns : undefined };
 }

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { Command } from 'commander';
+import { addArchiveCommands } from './archives.ts';
 import { addAskingCommands } from './asking.ts';
 import { addClientCommands } from './client.ts';
 import { addCompletion } from './completion.ts';
@@ -26,6 +27,7 @@ export function createProgram(): Command {
   addServingCommands(program);
   addAskingCommands(program);
   addJobCommands(program);
+  addArchiveCommands(program);
   addClientCommands(program);
   addKubernetesCommands(program);
   addCompletion(program);

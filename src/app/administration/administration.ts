@@ -11,6 +11,7 @@ import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Part } from '../lifecycle.ts';
 import type { Stores } from '../stores.ts';
+import { ProcessArchives } from './archives/archives-administration.ts';
 import { CachedImages } from './images-administration.ts';
 import { createJobs, type OperatorJobs } from './jobs-administration.ts';
 import { type AdministrationDeps, ProcessAdministration } from './process-administration.ts';
@@ -36,6 +37,7 @@ export interface ProcessManagement {
   /** The parts of it that keep something in the store: they start when the store is prepared. */
   readonly kept: readonly Part[];
   readonly jobs: OperatorJobs;
+  readonly archives: ProcessArchives;
   /** For the listener of clients. */
   readonly recent: RecentRequests;
 }
@@ -50,9 +52,10 @@ export function createAdministration(config: Config, deps: ManagedProcess): Proc
   const images = new CachedImages({ images: deps.mirror.imagesIn(stores.index), labelOf });
   const recent = new RecentRequests();
   const storage = createStorageAdministration({ ...deps, index: stores.index });
+  const archives = new ProcessArchives(deps);
   const { events, pins } = deps;
-  const administration = Object.assign(own, { events, images, minutes, pins, requests: recent, storage });
-  return { administration, kept: [minutes, pins], jobs, recent };
+  const administration = Object.assign(own, { archives, events, images, minutes, pins, requests: recent, storage });
+  return { administration, kept: [minutes, pins], jobs, archives, recent };
 }
 
 function labelIn(directory: UpstreamDirectory, name: string): string {

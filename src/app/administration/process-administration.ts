@@ -1,3 +1,4 @@
+import type { ArchivesNeeds } from '../../http/management/api/content/archive-routes.ts';
 import type { ImagesNeeds } from '../../http/management/api/image-routes.ts';
 import type { MinutesNeeds } from '../../http/management/api/minutes-routes.ts';
 import type { RefreshAnswer } from '../../http/management/api/content/refresh-routes.ts';
@@ -34,7 +35,7 @@ export interface AdministrationDeps {
 }
 
 /** Answered elsewhere. */
-type OtherNeeds = ImagesNeeds & MinutesNeeds & StorageNeeds;
+type OtherNeeds = ArchivesNeeds & ImagesNeeds & MinutesNeeds & StorageNeeds;
 
 /** What the management API asks of this process. */
 export class ProcessAdministration implements Omit<Administration, 'events' | 'pins' | 'requests' | keyof OtherNeeds> {

@@ -49,16 +49,25 @@ export interface ApiRequest {
 /** Asks for a path below `/api/v1/`. @throws ApiFailure */
 export type Api = (path: string, request?: ApiRequest) => Promise<unknown>;
 
+const json = 'application/json';
 const answersWithinMs = 30_000;
 /** Far more than a page of any list. */
 const maxAnswerBytes = 16 * 1024 * 1024;
 
 /** The API of a running mirror. @throws ConfigError when the configuration is needed and does not say where it is; ApiFailure. */
 export async function apiOf({ file, env, server, tokenFile }: MirrorChoice): Promise<Api> {
+  const { base, token } = await placeOf({ file, env, server, tokenFile });
+  return (path, request) => ask(`${base}/api/v1/${path}`, token, request);
+}
+
+async function placeOf({ file, env, server, tokenFile }: MirrorChoice) {
   const configured = server === undefined ? await loadManagement({ file, env }) : undefined;
   const base = configured ? `http://${authorityOf(configured)}` : serverUrl(server ?? '');
-  const token = await tokenIn(tokenFile, configured?.tokenFile);
-  return (path, request) => ask(`${base}/api/v1/${path}`, token, request);
+  return { base, token: await tokenIn(tokenFile, configured?.tokenFile) };
+}
+
+function authorization(token: string | undefined) {
+  return token === undefined ? {} : { Authorization: `Bearer ${token}` };
 }
 
 function serverUrl(text: string): string {
@@ -94,8 +103,8 @@ async function ask(
   { method = 'GET', body, withinMs = answersWithinMs }: ApiRequest = {},
 ): Promise<unknown> {
   const headers = {
-    ...(token !== undefined && { Authorization: `Bearer ${token}` }),
-    ...(body && { 'Content-Type': 'application/json' }),
+    ...authorization(token),
+    ...(body && { 'Content-Type': json }),
   };
   const signal = AbortSignal.timeout(withinMs);
   try {
@@ -103,11 +112,41 @@ async function ask(
     const answer = await fetch(url, { method, headers, signal, redirect: 'error', ...sent });
     return valueOf(url, answer.status, parseJson(await boundedText(answer, maxAnswerBytes)));
   } catch (cause) {
-    if (cause instanceof ApiFailure) throw cause;
-    throw new ApiFailure(exitCodes.unreachable, `no mirror answers at ${new URL(url).origin}: ${wordsOf(cause)}`, {
-      cause,
-    });
+    return unreachable(url, cause);
   }
+}
+
+/** A request of which the bodies are streams: an archive. */
+export interface StreamRequest {
+  readonly path: string;
+  readonly body?: JsonObject;
+  /** Sent instead, with its type. */
+  readonly archive?: { readonly type: string; readonly bytes: AsyncIterable<Uint8Array> };
+  readonly signal: AbortSignal;
+}
+
+/** Asks with, or for, an archive, however long that takes. The answer is a success, and is to be read. @throws ApiFailure */
+export type StreamApi = (request: StreamRequest) => Promise<Response>;
+
+/** As {@link apiOf}. */
+export async function streamApiOf(choice: MirrorChoice): Promise<StreamApi> {
+  const { base, token } = await placeOf(choice);
+  return async ({ path, body, archive, signal }) => {
+    const url = `${base}/api/v1/${path}`;
+    const sent = archive ?? { bytes: JSON.stringify(body), type: json };
+    const headers = { ...authorization(token), 'Content-Type': sent.type };
+    const options = { method: 'POST', headers, redirect: 'error', duplex: 'half', body: sent.bytes, signal } as const;
+    const answer = await fetch(url, options).catch((cause: unknown) => unreachable(url, cause, signal));
+    if (answer.status >= 400) valueOf(url, answer.status, parseJson(await boundedText(answer, maxAnswerBytes)));
+    return answer;
+  };
+}
+
+function unreachable(url: string, cause: unknown, signal?: AbortSignal): never {
+  signal?.throwIfAborted();
+  if (cause instanceof ApiFailure) throw cause;
+  const message = `no mirror answers at ${new URL(url).origin}: ${wordsOf(cause)}`;
+  throw new ApiFailure(exitCodes.unreachable, message, { cause });
 }
 
 /** The body of an answer. What listens there need not be a mirror. @throws if it is longer. */
@@ -134,7 +173,7 @@ function valueOf(url: string, status: number, value: unknown): unknown {
 }
 
 /** The innermost reason: `fetch failed` alone says nothing. */
-function wordsOf(error: unknown): string {
+export function wordsOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause instanceof Error ? wordsOf(error.cause) : error.message || error.name;
 }

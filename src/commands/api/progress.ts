@@ -1,4 +1,5 @@
 import { printable } from './client.ts';
+import { bytesText } from '../../http/management/pages/drawing/words.ts';
 
 /** Where progress is shown: beside the output of a command, which may go into a file. */
 export interface ProgressOutput {
@@ -58,4 +59,38 @@ export function barText({ done, total, text }: Progress, columns: number): strin
   const filled = Math.floor(width * share);
   const percent = String(Math.floor(100 * share)).padStart(3);
   return `[${'#'.repeat(filled)}${'-'.repeat(width - filled)}] ${percent} % ${clean}`;
+}
+
+export interface CountedBytes {
+  readonly chunks: AsyncIterable<Uint8Array>;
+  /** So far. */
+  readonly bytes: () => number;
+}
+
+const showsEveryMs = 200;
+
+/** Bytes that pass, which a bar tells of on a terminal. */
+export function countedBytes(
+  source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  output: ProgressOutput,
+  total?: number,
+): CountedBytes {
+  let bytes = 0;
+  const bar = new ProgressBar(output);
+  async function* chunks() {
+    let shownMs = -Infinity;
+    try {
+      for await (const chunk of source) {
+        bytes += chunk.byteLength;
+        if (performance.now() - shownMs >= showsEveryMs) {
+          shownMs = performance.now();
+          bar.show({ done: bytes, total, text: bytesText(bytes) });
+        }
+        yield chunk;
+      }
+    } finally {
+      bar.end();
+    }
+  }
+  return { chunks: chunks(), bytes: () => bytes };
 }

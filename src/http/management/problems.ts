@@ -11,6 +11,7 @@ export type ProblemKind =
   | 'unknown-path'
   | 'method-not-allowed'
   | 'not-json'
+  | 'wrong-type'
   | 'too-large'
   | 'too-slow'
   | 'invalid-request'
@@ -32,6 +33,7 @@ const kinds: Readonly<Record<ProblemKind, { readonly status: number; readonly ti
   'unknown-path': { status: 404, title: 'There is no such path' },
   'method-not-allowed': { status: 405, title: 'The path does not have this method' },
   'not-json': { status: 415, title: 'The body is not JSON' },
+  'wrong-type': { status: 415, title: 'The body has another type' },
   'too-large': { status: 413, title: 'The body is too large' },
   'too-slow': { status: 408, title: 'The body did not arrive in time' },
   'invalid-request': { status: 400, title: 'The request is invalid' },

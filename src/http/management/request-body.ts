@@ -55,6 +55,12 @@ export async function readJsonBody(request: IncomingMessage, options: BodyOption
   return value;
 }
 
+/** For a body that is read as it arrives. @throws Problem if it has another type. */
+export function requireType({ headers }: Pick<IncomingMessage, 'headers'>, type: string): void {
+  const [given = ''] = (headers['content-type'] ?? '').split(';', 1);
+  if (given.trim().toLowerCase() !== type) throw new Problem('wrong-type', `the Content-Type is not ${type}`);
+}
+
 /**
  * Reads the fields of a form.
  * @throws Problem for a body that is no form, has more than 64 KiB, or does not arrive within ten seconds.

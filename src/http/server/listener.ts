@@ -17,6 +17,8 @@ export interface ListenOptions {
   readonly idleTimeoutMs: number;
   /** A client whose TLS handshake or request headers take longer is disconnected; for tests. */
   readonly headersTimeoutMs?: number | undefined;
+  /** A request that takes longer to arrive, with its body, is cut. */
+  readonly requestTimeoutMs?: number | undefined;
   /** The maximum number of pipelined requests that wait, over all connections; for tests. */
   readonly maxPipelined?: number | undefined;
   /**
@@ -36,6 +38,8 @@ export interface ListenOptions {
 const maxHeaderBytes = 32 * 1024;
 /** Registry clients send their headers in one piece; a client that sends them slowly occupies a connection (slowloris). */
 const maxHeadersMs = 20_000;
+/** Requests to a mirror have no bodies worth the name. */
+const maxRequestMs = 300_000;
 
 /**
  * Longer than Go's clients (90 s) and most load balancers (60 s) keep a connection that is idle. A server that closes it first loses a request
@@ -75,6 +79,7 @@ export class Listener {
     const settings = {
       requireHostHeader: false,
       headersTimeout,
+      requestTimeout: options.requestTimeoutMs ?? maxRequestMs,
       keepAliveTimeout: keepIdleMs,
       connectionsCheckingInterval: headersTimeout / 4,
       maxHeaderSize: maxHeaderBytes,

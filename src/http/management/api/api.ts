@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Context, Middleware } from 'koa';
 import { guard, type GuardDeps } from '../guard.ts';
-import { maxArriving, maxRunning, readJsonBody, RequestLimit } from '../request-body.ts';
+import { maxArriving, maxRunning, readJsonBody, RequestLimit, requireType } from '../request-body.ts';
 import { answerProblems, hasBody, Problem } from '../problems.ts';
 import { findRoute } from './route.ts';
 import { type Administration, routes } from './routes.ts';
@@ -36,9 +36,11 @@ type Limits = Readonly<Record<'arriving' | 'running', RequestLimit>>;
 async function answer(ctx: Context, { arriving, running }: Limits, administration: Administration): Promise<unknown> {
   const { route, path } = findRoute(routes, ctx.method, ctx.path);
   const query = Object.fromEntries(new URLSearchParams(ctx.querystring));
-  const body = hasBody(ctx.req.headers) ? await arriving.run(() => readJsonBody(ctx.req)) : undefined;
+  const hasJson = route.takes === undefined && hasBody(ctx.req.headers);
+  if (route.takes !== undefined) requireType(ctx.req, route.takes);
+  const body = hasJson ? await arriving.run(() => readJsonBody(ctx.req)) : undefined;
   const signal = leavingOf(ctx.res);
-  const asked = { path, query, body, headers: ctx.req.headers, signal };
+  const asked = { path, query, body, headers: ctx.req.headers, incoming: ctx.req, signal };
   const value = await running.run(() => route.answerTo(asked, administration));
   ctx.status = route.status;
   ctx.body = value instanceof Readable ? value : JSON.stringify(value); // A stream is destroyed when the client leaves.

@@ -96,7 +96,7 @@ export type Job = z.output<typeof job>;
 export const mostImages = 250;
 const mostPlatforms = 20;
 
-function imageName() {
+export function imageName() {
   return z
     .string()
     .max(800)
@@ -111,7 +111,8 @@ function imageName() {
     );
 }
 
-function platforms() {
+/** Platforms of image indexes, or `all`. */
+export function platformList() {
   const platform = z.string().transform((text, context): Platform | 'all' => {
     const parsed = text === 'all' ? text : parsePlatform(text);
     if (parsed !== undefined) return parsed;
@@ -122,11 +123,7 @@ function platforms() {
     .array(platform)
     .min(1)
     .max(mostPlatforms)
-    .prefault(['linux/amd64'])
-    .describe(
-      'The platforms of image indexes, such as `linux/arm64`; or `all`. Without a variant, all variants are meant.',
-    )
-    .transform((wanted) => {
+    .transform((wanted): readonly Platform[] | 'all' => {
       const named = wanted.filter((one) => one !== 'all');
       return named.length < wanted.length ? 'all' : named;
     });
@@ -134,7 +131,11 @@ function platforms() {
 
 const warmBody = z.strictObject({
   images: z.array(imageName()).min(1).max(mostImages),
-  platforms: platforms(),
+  platforms: platformList()
+    .prefault(['linux/amd64'])
+    .describe(
+      'The platforms of image indexes, such as `linux/arm64`; or `all`. Without a variant, all variants are meant.',
+    ),
   referrers: z
     .boolean()
     .prefault(false)

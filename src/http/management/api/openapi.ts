@@ -23,13 +23,14 @@ export function openApi(routes: readonly DescribedRoute[]): Json {
 }
 
 function operationOf(route: DescribedRoute): Json {
-  const { method, summary, status, answer, body, contentType = 'application/json' } = route;
+  const { method, summary, status, answer, body, contentType = 'application/json', takes } = route;
   const takesBody = body !== undefined && !isEmpty(body);
   return {
     summary,
     operationId: operationIdOf(route),
     ...(method !== 'get' && { security: [{ token: [] }] }),
     parameters: [...parametersOf(route.pathParameters, 'path'), ...parametersOf(route.query, 'query')],
+    ...(takes !== undefined && { requestBody: { required: true, content: { [takes]: { schema: {} } } } }),
     ...(takesBody && { requestBody: { required: true, content: { 'application/json': { schema: jsonOf(body) } } } }),
     responses: {
       [status]: { description: 'Done.', content: { [contentType]: { schema: referenceTo(answer) } } },

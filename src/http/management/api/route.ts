@@ -9,6 +9,8 @@ export interface Asked {
   readonly query: Readonly<Record<string, string>>;
   readonly body: unknown;
   readonly headers: IncomingHttpHeaders;
+  /** The request's body, of a route that `takes` one. */
+  readonly incoming: Readable;
   /** Aborts when the client has left. */
   readonly signal: AbortSignal;
 }
@@ -22,6 +24,8 @@ export interface DescribedRoute {
   readonly query: z.ZodObject;
   /** Undefined if it takes none. */
   readonly body: z.ZodType | undefined;
+  /** The type of a body that is read as it arrives, by the route itself. Absent: the body is JSON. */
+  readonly takes?: string;
   readonly status: number;
   readonly answer: z.ZodType;
   /** Of the answer; JSON where absent. Anything else is a stream. */
@@ -52,6 +56,7 @@ interface RouteOf<
       readonly query: z.output<Query>;
       readonly body: z.output<Body>;
       readonly headers: IncomingHttpHeaders;
+      readonly incoming: Readable;
       readonly signal: AbortSignal;
     },
     needs: Needs,
@@ -77,6 +82,7 @@ export function route<
           query: checked(query, asked.query, 'the query'),
           body: checked(body, asked.body, 'the body'),
           headers: asked.headers,
+          incoming: asked.incoming,
           signal: asked.signal,
         },
         needs,

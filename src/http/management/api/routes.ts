@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type ArchivesNeeds, archiveRoutes } from './content/archive-routes.ts';
 import { type CatalogueNeeds, catalogueRoutes } from './catalogue-routes.ts';
 import { type ImagesNeeds, imageRoutes } from './image-routes.ts';
 import { type MinutesNeeds, minutesRoutes } from './minutes-routes.ts';
@@ -14,7 +15,8 @@ import { type EventsNeeds, eventsRoutes } from './events-routes.ts';
 
 /** What the API may ask of the mirror: the needs of all its routes. */
 export interface Administration
-  extends CatalogueNeeds,
+  extends ArchivesNeeds,
+    CatalogueNeeds,
     ImagesNeeds,
     MinutesNeeds,
     PinsNeeds,
@@ -64,6 +66,7 @@ export const routes: readonly Route<Administration>[] = [
   ...refreshRoutes,
   ...pinsRoutes,
   ...jobsRoutes,
+  ...archiveRoutes,
   ...requestsRoutes,
   route({
     method: 'post',

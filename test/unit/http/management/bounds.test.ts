@@ -38,6 +38,7 @@ const impossible = () => {
 const never = async () => impossible();
 /** Nothing of it is asked for unless a test says so. */
 const administration: Administration = {
+  archives: { export: never, import: never },
   requests: { recorded: 0, list: () => [] },
   events: { listen: () => undefined },
   stats: never,

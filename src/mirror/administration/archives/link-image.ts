@@ -1,0 +1,203 @@
+import { type Digest, isDigest } from '../../../oci/digest.ts';
+import type { ImageName } from '../../../oci/image-name.ts';
+import { isJsonObject, parseJsonObject } from '../../../oci/json.ts';
+import { type Descriptor, isDescriptor, manifestShapeOf, maxManifestBytes } from '../../../oci/manifest.ts';
+import { isMediaType, type MediaType } from '../../../oci/media-types.ts';
+import type { BlobLinks } from '../../access/links.ts';
+import type { Background } from '../../concurrency/background.ts';
+import { loadWithin } from '../../concurrency/memory-budget.ts';
+import type { Manifests } from '../../manifests/manifests.ts';
+import type { LocatedRepository } from '../../mirror.ts';
+import type { BlobStore } from '../../ports/blob-store.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Memory } from '../../ports/memory.ts';
+import {
+  parseManifestRecord,
+  parseReferrersRecord,
+  parseVisibilityRecord,
+  type RecordStore,
+} from '../../ports/record-store.ts';
+import type { RepositoryId } from '../../ports/repository-id.ts';
+import type { Waiting } from '../../ports/waiting.ts';
+import type { FreshnessPolicies } from '../../tags/freshness.ts';
+import { tagKey, type TagRecords } from '../../tags/tag-records.ts';
+import { contentsOf } from '../jobs/image-contents.ts';
+
+export interface LinkImageDeps {
+  readonly store: Pick<BlobStore, 'open' | 'readAll'>;
+  readonly records: Pick<RecordStore, 'read' | 'write'>;
+  readonly links: Pick<BlobLinks, 'record'>;
+  readonly manifests: Pick<Manifests, 'keep'>;
+  readonly tagRecords: Pick<TagRecords, 'get' | 'put'>;
+  readonly policies: FreshnessPolicies;
+  readonly background: Pick<Background, 'settled'>;
+  readonly memory: Memory;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+/** A stored manifest that is to be served by a repository. */
+export interface ImageToLink {
+  readonly located: LocatedRepository;
+  /** Undefined for what refers to an image: it is found by its subject. */
+  readonly name: ImageName | undefined;
+  readonly descriptor: Descriptor;
+  /** Whether a repository without a verdict counts as public. */
+  readonly isPublic: boolean;
+}
+
+export interface LinkedImage {
+  readonly manifests: number;
+  readonly blobs: number;
+}
+
+interface WholeImage {
+  /** What is named before what names it. */
+  readonly manifests: Map<Digest, MediaType>;
+  readonly blobs: Map<Digest, number>;
+}
+
+const deepestIndex = 3;
+const mostOfImage = 10_000;
+
+/** Lets repositories serve stored images that an operator has brought. Blobs are linked first, then manifests, then the tag. */
+export class LinkImage {
+  readonly #deps: LinkImageDeps;
+
+  constructor(deps: LinkImageDeps) {
+    this.#deps = deps;
+  }
+
+  /** @returns why it cannot be served, if so: then nothing is linked. @throws the signal's reason when it aborts before. */
+  async link(image: ImageToLink, waiting: Waiting): Promise<LinkedImage | string> {
+    const { descriptor, located, name } = image;
+    const whole: WholeImage = { manifests: new Map(), blobs: new Map() };
+    const lacks = await this.#collect(descriptor, whole, { ...waiting, depth: 0 });
+    if (lacks !== undefined) return lacks;
+    const { repositoryId } = located;
+    const { records, links, background } = this.#deps;
+    for (const [digest, size] of whole.blobs) await links.record(repositoryId, digest, size);
+    for (const [digest, mediaType] of whole.manifests) {
+      const bytes = await this.#read(digest, waiting);
+      if (!bytes) return `${digest} was evicted while it was imported: the store has too little room`;
+      this.#deps.manifests.keep(repositoryId, { digest, mediaType, bytes });
+    }
+    await background.settled();
+    const written = await records.read({ kind: 'manifest', repositoryId, digest: descriptor.digest });
+    if (written === undefined) return 'the disk does not take its records now';
+    if (image.isPublic) await this.#setPublic(repositoryId);
+    if (name === undefined) await this.#listReferrer(image, waiting);
+    else await this.#tag(image, name);
+    await background.settled();
+    return { manifests: whole.manifests.size, blobs: whole.blobs.size };
+  }
+
+  /** Collects what an image has. Images of an index that are not stored are left out, if another is. @returns what is missing. */
+  async #collect(
+    { digest, mediaType: claimed }: Pick<Descriptor, 'digest' | 'mediaType'>,
+    whole: WholeImage,
+    { signal, depth }: Waiting & { readonly depth: number },
+  ): Promise<string | undefined> {
+    signal.throwIfAborted();
+    if (whole.manifests.has(digest)) return undefined;
+    const bytes = await this.#read(digest, { signal });
+    if (!bytes) return `the manifest ${digest} is missing`;
+    const shape = manifestShapeOf(bytes);
+    const mediaType = shape?.mediaType ?? claimed;
+    if (!shape?.hasManifestFields || !isMediaType(mediaType)) return `${digest} is no manifest`;
+    const contents = contentsOf(bytes);
+    if (contents.kind === 'too-large') return `the manifest ${digest} names too much`;
+    if (contents.kind === 'index') {
+      if (depth === deepestIndex) return 'image indexes are nested too deeply';
+      const children = descriptorsIn(bytes);
+      const stored = [];
+      for (const child of children) if ((await this.#sizeOf(child.digest)) !== undefined) stored.push(child);
+      if (stored.length === 0 && children.length > 0) return `no image of the index ${digest} is there`;
+      for (const child of stored) {
+        const lacks = await this.#collect(child, whole, { signal, depth: depth + 1 });
+        if (lacks !== undefined) return lacks;
+      }
+    } else {
+      for (const blob of contents.blobs) {
+        if ((await this.#sizeOf(blob.digest)) !== blob.size) return `the blob ${blob.digest} is missing`;
+        whole.blobs.set(blob.digest, blob.size);
+      }
+    }
+    whole.manifests.set(digest, mediaType);
+    return whole.manifests.size + whole.blobs.size > mostOfImage ? 'the image has too many contents' : undefined;
+  }
+
+  #read(digest: Digest, waiting: Waiting): Promise<Uint8Array | undefined> {
+    const { store, memory } = this.#deps;
+    return loadWithin(memory, maxManifestBytes, waiting, () => store.readAll(digest, maxManifestBytes));
+  }
+
+  async #sizeOf(digest: Digest): Promise<number | undefined> {
+    await using stored = await this.#deps.store.open(digest);
+    return stored?.size;
+  }
+
+  /**
+   * The tag is served, and its lifetime is over: the upstream has the last word as soon as it answers. What the upstream has confirmed of
+   * the same digest stands.
+   */
+  async #tag({ located, descriptor }: ImageToLink, { reference: tag }: ImageName): Promise<void> {
+    const { tagRecords } = this.#deps;
+    const { repositoryId, upstream } = located;
+    const { digest } = descriptor;
+    if (isDigest(tag)) return;
+    const before = await tagRecords.get(repositoryId, tag);
+    if (before?.digest === digest) return;
+    const manifest = parseManifestRecord(await this.#deps.records.read({ kind: 'manifest', repositoryId, digest }));
+    if (manifest === undefined) return;
+    const confirmedAtMs = this.#expiredAt(upstream.label, tagKey(repositoryId, tag));
+    const { mediaType, size } = manifest;
+    const record = { digest, mediaType, size, confirmedAtMs };
+    tagRecords.put(repositoryId, tag, before ? { ...record, previous: before.digest } : record);
+  }
+
+  #expiredAt(label: string, key: string): number {
+    const { clock, policies } = this.#deps;
+    const lifetimeMs = policies.tagLifetimeMs(label, key);
+    return Math.max(0, clock.now() - (Number.isFinite(lifetimeMs) ? lifetimeMs : 0));
+  }
+
+  /** A verdict that there is, of any age, stands. */
+  async #setPublic(repositoryId: RepositoryId): Promise<void> {
+    const { records, clock } = this.#deps;
+    const key = { kind: 'visibility', repositoryId } as const;
+    if (parseVisibilityRecord(await records.read(key)) !== undefined) return;
+    await records.write(key, { verdict: 'public', askedAtMs: clock.now() });
+  }
+
+  async #listReferrer({ located, descriptor }: ImageToLink, waiting: Waiting): Promise<void> {
+    const { repositoryId, upstream } = located;
+    const bytes = await this.#read(descriptor.digest, waiting);
+    const { subject, ...referrer } = (bytes && referrerIn(descriptor, bytes)) ?? {};
+    if (subject === undefined || !isDescriptor(referrer)) return;
+    const key = { kind: 'referrers', repositoryId, digest: subject } as const;
+    const { referrers = [], fetchedAtMs = this.#expiredAt(upstream.label, tagKey(repositoryId, '')) } =
+      parseReferrersRecord(await this.#deps.records.read(key)) ?? {};
+    if (referrers.some((one) => one.digest === referrer.digest)) return;
+    await this.#deps.records.write(key, { referrers: [...referrers, referrer], fetchedAtMs });
+  }
+}
+
+function descriptorsIn(bytes: Uint8Array): readonly Descriptor[] {
+  const manifests = parseJsonObject(bytes)?.['manifests'];
+  return Array.isArray(manifests) ? manifests.filter(isDescriptor) : [];
+}
+
+/** distribution-spec, "Listing Referrers": what a list tells of a manifest with a subject. */
+function referrerIn({ digest, size, mediaType }: Descriptor, bytes: Uint8Array) {
+  const { subject, artifactType, config, annotations } = parseJsonObject(bytes) ?? {};
+  if (!isDescriptor(subject)) return undefined;
+  const type = typeof artifactType === 'string' ? artifactType : isDescriptor(config) ? config.mediaType : undefined;
+  return {
+    subject: subject.digest,
+    mediaType,
+    digest,
+    size,
+    ...(type !== undefined && { artifactType: type }),
+    ...(isJsonObject(annotations) && { annotations }),
+  };
+}
