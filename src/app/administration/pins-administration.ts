@@ -153,5 +153,9 @@ const refusals: Readonly<Record<PinRefusal, (text: string) => Problem>> = {
   'too-many-globs': () => new Problem('refused', 'there are too many pins with globs already: remove some'),
   'too-much': (text) =>
     new Problem('refused', `${text} would keep more than 90 % of storage.maxSize, together with what is kept already`),
-  unknown: () => new Problem('unavailable', 'the index cannot tell now how much that is; see isIndexComplete in stats'),
+  unknown: () =>
+    new Problem(
+      'unavailable',
+      'the index cannot tell now how much that is: it is being rebuilt (isIndexComplete in stats), or its disk is full or fails (the log)',
+    ),
 };

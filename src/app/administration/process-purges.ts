@@ -99,7 +99,8 @@ const refusals: Readonly<
   unknown: { kind: 'not-found', detail: (name) => `this of ${name} is not cached` },
   unreadable: {
     kind: 'unavailable',
-    detail: () => 'the index cannot tell now what is needed; see isIndexComplete in stats',
+    detail: () =>
+      'the index cannot tell now what is needed: it is being rebuilt (isIndexComplete in stats), or its disk is full or fails (the log)',
   },
   'too-many': {
     kind: 'refused',
