@@ -73,7 +73,7 @@ function authorization(token: string | undefined) {
 function serverUrl(text: string): string {
   const url = URL.parse(text);
   if (url?.protocol === 'http:' || url?.protocol === 'https:') return url.origin;
-  throw new ApiFailure(exitCodes.failed, `--server ${text}: expected a URL such as "http://127.0.0.1:5001"`);
+  throw failure(`--server ${text}: expected a URL such as "http://127.0.0.1:5001"`);
 }
 
 /** The file in the configuration may be readable for the mirror only; reading needs no token on a loopback address. */
@@ -145,7 +145,7 @@ export async function streamApiOf(choice: MirrorChoice): Promise<StreamApi> {
 function unreachable(url: string, cause: unknown, signal?: AbortSignal): never {
   signal?.throwIfAborted();
   if (cause instanceof ApiFailure) throw cause;
-  const message = `no mirror answers at ${new URL(url).origin}: ${wordsOf(cause)}`;
+  const message = `no mirror answers at ${new URL(url).origin}: ${innermostReason(cause)}`;
   throw new ApiFailure(exitCodes.unreachable, message, { cause });
 }
 
@@ -172,10 +172,15 @@ function valueOf(url: string, status: number, value: unknown): unknown {
   throw new ApiFailure(isRefused ? exitCodes.refused : exitCodes.failed, `${detail}${lines.join('')}`, { problem });
 }
 
-/** The innermost reason: `fetch failed` alone says nothing. */
-export function wordsOf(error: unknown): string {
+/** The words of the innermost cause: `fetch failed` alone says nothing. Pure. */
+export function innermostReason(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? wordsOf(error.cause) : error.message || error.name;
+  return error.cause instanceof Error ? innermostReason(error.cause) : error.message || error.name;
+}
+
+/** A failure that is not the mirror's: of an option, or of this machine. */
+export function failure(message: string): ApiFailure {
+  return new ApiFailure(exitCodes.failed, message);
 }
 
 /** An answer, typed by its schema. @param hint is added for who reads that the answer has another form. @throws ApiFailure when it has. Pure. */
@@ -186,7 +191,7 @@ export function answerAs<Answer>(
 ): Answer {
   const { data } = schema.safeParse(answer);
   if (data !== undefined) return data;
-  throw new ApiFailure(exitCodes.failed, `the mirror is of another version than this command${hint}`);
+  throw failure(`the mirror is of another version than this command${hint}`);
 }
 
 /** Printed with an answer that a command cannot show as a text. */

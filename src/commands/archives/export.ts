@@ -10,7 +10,7 @@ import {
   type MirrorChoice,
   type Output,
   streamApiOf,
-  wordsOf,
+  innermostReason,
 } from '../api/client.ts';
 import { countedBytes, type ProgressOutput } from '../api/progress.ts';
 import { bytesText } from '../../http/management/pages/drawing/words.ts';
@@ -72,6 +72,6 @@ async function write(options: ExportOptions): Promise<number> {
 }
 
 function broken(cause: unknown): never {
-  const detail = `the archive is not whole: ${wordsOf(cause)}; the log of the mirror may say why`;
+  const detail = `the archive is not whole: ${innermostReason(cause)}; the log of the mirror may say why`;
   throw new ApiFailure(exitCodes.failed, detail, { cause });
 }

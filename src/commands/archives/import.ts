@@ -14,7 +14,7 @@ import {
   type MirrorChoice,
   type Output,
   streamApiOf,
-  wordsOf,
+  innermostReason,
 } from '../api/client.ts';
 import { countedBytes, type ProgressOutput } from '../api/progress.ts';
 import { bytesText, countText } from '../../http/management/pages/drawing/words.ts';
@@ -77,7 +77,7 @@ async function sourceOf({ archive, stdin }: ImportOptions) {
     const { size } = await stat(archive);
     return { source: createReadStream(archive), total: size };
   } catch (cause) {
-    throw new ApiFailure(exitCodes.failed, `${archive}: ${wordsOf(cause)}`, { cause });
+    throw new ApiFailure(exitCodes.failed, `${archive}: ${innermostReason(cause)}`, { cause });
   }
 }
 

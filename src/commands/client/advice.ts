@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { InstalledFiles } from '../../clients/installed-files.ts';
 import { type ClientFile, clientConfiguration, type DrivenClient } from '../../clients/kinds.ts';
+import { innermostReason } from '../api/client.ts';
 import { containerdNotes } from './client.ts';
 import { type FoundMirror, reachedMirror, type ReachedMirrorChoice } from './reached-mirror.ts';
 
@@ -13,7 +14,7 @@ const answersWithinMs = 3_000;
 
 /** Why a client may not ask the mirror, as far as this machine shows it, and what to do: one sentence each. */
 export async function adviceFor(client: DrivenClient, options: AdviceOptions): Promise<readonly string[]> {
-  const mirror = await reachedMirror(options).catch((cause: unknown) => messageOf(cause));
+  const mirror = await reachedMirror(options).catch((cause: unknown) => innermostReason(cause));
   if (typeof mirror === 'string') return [`(not looked for a reason: ${mirror})`];
   const root = resolve(options.root);
   const { files, next } = clientConfiguration(client, mirror, options.folder);
@@ -32,7 +33,7 @@ async function reachability({ url }: FoundMirror): Promise<readonly string[]> {
     const { status } = await fetch(`${url}/v2/`, { signal: AbortSignal.timeout(answersWithinMs), redirect: 'manual' });
     return status === 200 ? [] : [`${url}/v2/ answers ${status}: it is not the mirror`];
   } catch (cause) {
-    return [`${url} does not answer from here: ${messageOf(cause)}`];
+    return [`${url} does not answer from here: ${innermostReason(cause)}`];
   }
 }
 
@@ -51,10 +52,4 @@ async function missingIn(
 
 function folderOf(files: readonly ClientFile[]): string {
   return files[0]?.path.split('/').slice(0, -2).join('/') ?? '/';
-}
-
-/** The innermost reason: `fetch failed` alone says nothing. */
-function messageOf(cause: unknown): string {
-  if (!(cause instanceof Error)) return String(cause);
-  return cause.cause instanceof Error ? messageOf(cause.cause) : cause.message;
 }

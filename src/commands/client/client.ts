@@ -10,7 +10,7 @@ import {
   type InstalledClient,
 } from '../../clients/kinds.ts';
 import { folderUse } from '../../nodes/containerd-config.ts';
-import { ApiFailure, exitCodeOf, exitCodes, type Output } from '../api/client.ts';
+import { exitCodeOf, exitCodes, failure, type Output } from '../api/client.ts';
 import { configTexts, whatToDo } from '../node-configuration.ts';
 import { type FoundMirror, reachedMirror, type ReachedMirrorChoice } from './reached-mirror.ts';
 
@@ -110,13 +110,9 @@ function usableBy(client: ClientName, mirror: FoundMirror): FoundMirror {
   if (client !== 'docker') return mirror;
   const { registries, defaultUpstream = 'docker.io' } = mirror;
   if (!registries.some(({ name }) => name === 'docker.io'))
-    throw new ApiFailure(
-      exitCodes.failed,
-      'dockerd uses mirrors for Docker Hub only, and docker.io is no upstream of this one',
-    );
+    throw failure('dockerd uses mirrors for Docker Hub only, and docker.io is no upstream of this one');
   if (defaultUpstream === 'docker.io') return mirror;
-  throw new ApiFailure(
-    exitCodes.failed,
+  throw failure(
     `dockerd does not say which registry it asks for, and this mirror would take it for ${defaultUpstream} (defaultUpstream)`,
   );
 }

@@ -5,7 +5,7 @@ import type { Config, UpstreamConfig } from '../../config/schema.ts';
 import { isPattern } from '../../config/sections/names.ts';
 import { upstreams as upstreamsSchema } from '../../http/management/api/schemas.ts';
 import { parseHostName } from '../../oci/reference.ts';
-import { answerAs, ApiFailure, apiOf, exitCodes, type MirrorChoice } from '../api/client.ts';
+import { answerAs, apiOf, failure, type MirrorChoice } from '../api/client.ts';
 import { authorityOf } from '../health.ts';
 
 export interface ReachedMirrorChoice extends MirrorChoice {
@@ -79,8 +79,4 @@ function originOf(text: string): string {
   const isOrigin = url !== null && /^https?:$/.test(url.protocol) && /^\/?$/.test(url.pathname + url.search + url.hash);
   if (!isOrigin || url.username !== '') throw failure(`--url ${text}: expected a URL such as "http://127.0.0.1:5000"`);
   return url.origin;
-}
-
-function failure(message: string): ApiFailure {
-  return new ApiFailure(exitCodes.failed, message);
 }

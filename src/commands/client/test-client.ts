@@ -4,7 +4,7 @@ import { tags as tagsSchema } from '../../http/management/api/catalogue-routes.t
 import { requests as requestsSchema, type Requests } from '../../http/management/api/requests-routes.ts';
 import { isDigest } from '../../oci/digest.ts';
 import { type ImageName, imageText, parseImageName } from '../../oci/image-name.ts';
-import { answerAs, type Api, ApiFailure, apiOf, exitCodeOf, exitCodes, type Output, printable } from '../api/client.ts';
+import { answerAs, type Api, apiOf, exitCodeOf, exitCodes, failure, type Output, printable } from '../api/client.ts';
 import { adviceFor } from './advice.ts';
 import type { ReachedMirrorChoice } from './reached-mirror.ts';
 import { pullBy, type PullResult } from './run-client.ts';
@@ -167,8 +167,4 @@ async function inJson(tested: Tested, options: TestClientOptions) {
     seen,
     ...(!isThrough && { problem: await wordsFor(tested, options) }),
   };
-}
-
-function failure(message: string): ApiFailure {
-  return new ApiFailure(exitCodes.failed, message);
 }

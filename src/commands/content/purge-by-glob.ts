@@ -2,10 +2,9 @@ import { type GlobPurgeAnswer, purgedByGlob as purgedSchema } from '../../http/m
 import {
   answerAs,
   type Api,
-  ApiFailure,
   apiOf,
   exitCodeOf,
-  exitCodes,
+  failure,
   type MirrorChoice,
   type Output,
   tryJson,
@@ -39,12 +38,11 @@ export function purgeByGlob(options: PurgeByGlobOptions): Promise<number> {
   return exitCodeOf(async () => {
     const api = await apiOf(options);
     if (!dryRun && !yes) {
-      if (confirm === undefined)
-        throw new ApiFailure(exitCodes.failed, `${glob}: a glob is purged with --yes only, unless asked on a terminal`);
+      if (confirm === undefined) throw failure(`${glob}: a glob is purged with --yes only, unless asked on a terminal`);
       const planned = knownAnswer(await asked(api, { glob, dryRun: true }));
       printError(purgedByGlobText(planned));
       if (planned.repositories === 0) return;
-      if (!(await confirm('Purge these? [y/N] '))) throw new ApiFailure(exitCodes.failed, 'nothing was purged');
+      if (!(await confirm('Purge these? [y/N] '))) throw failure('nothing was purged');
     }
     const answer = await asked(api, { glob, dryRun });
     print(json ? `${JSON.stringify(answer, null, 2)}\n` : purgedByGlobText(knownAnswer(answer)));

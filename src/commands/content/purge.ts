@@ -1,14 +1,5 @@
 import { type PurgeAnswer, purged as purgedSchema } from '../../http/management/api/content/purge-routes.ts';
-import {
-  answerAs,
-  ApiFailure,
-  apiOf,
-  exitCodeOf,
-  exitCodes,
-  type MirrorChoice,
-  type Output,
-  tryJson,
-} from '../api/client.ts';
+import { answerAs, apiOf, exitCodeOf, failure, type MirrorChoice, type Output, tryJson } from '../api/client.ts';
 import { bytesText, countText } from '../../http/management/pages/drawing/words.ts';
 import { alignedLines } from '../api/table.ts';
 
@@ -32,7 +23,7 @@ export function purge(options: PurgeOptions): Promise<number> {
   const { image, allTags, dryRun, json, print } = options;
   return exitCodeOf(async () => {
     const target = targetIn(image, { allTags });
-    if (typeof target === 'string') throw new ApiFailure(exitCodes.failed, `${image}: ${target}`);
+    if (typeof target === 'string') throw failure(`${image}: ${target}`);
     const api = await apiOf(options);
     const body = { ...target, ...(dryRun && { dryRun }) };
     const answer = await api('purge', { method: 'POST', body, withinMs: purgesWithinMs });

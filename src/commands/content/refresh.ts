@@ -1,10 +1,9 @@
 import { refreshed as refreshedSchema } from '../../http/management/api/content/refresh-routes.ts';
 import {
   answerAs,
-  ApiFailure,
   apiOf,
   exitCodeOf,
-  exitCodes,
+  failure,
   type MirrorChoice,
   type Output,
   printable,
@@ -31,10 +30,7 @@ export function refresh(options: RefreshOptions): Promise<number> {
   return exitCodeOf(async () => {
     const target = targetIn(image, { allTags: false });
     if (typeof target === 'string' || target.tag === undefined)
-      throw new ApiFailure(
-        exitCodes.failed,
-        `${image}: expected an image by tag, such as docker.io/library/nginx:1.27`,
-      );
+      throw failure(`${image}: expected an image by tag, such as docker.io/library/nginx:1.27`);
     const api = await apiOf(options);
     const answer = await api('refresh', { method: 'POST', body: { ...target }, withinMs: refreshesWithinMs });
     print(json ? `${JSON.stringify(answer, null, 2)}\n` : `${printable(image)} ${refreshedText(answer)}\n`);

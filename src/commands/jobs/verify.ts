@@ -1,6 +1,6 @@
 import type { Job } from '../../http/management/api/jobs-routes.ts';
 import type { JsonObject } from '../../oci/json.ts';
-import { ApiFailure, apiOf, exitCodeOf, exitCodes, type MirrorChoice, type Output } from '../api/client.ts';
+import { apiOf, exitCodeOf, exitCodes, failure, type MirrorChoice, type Output } from '../api/client.ts';
 import { ProgressBar, type ProgressOutput } from '../api/progress.ts';
 import { bytesText, countText } from '../../http/management/pages/drawing/words.ts';
 import { alignedLines } from '../api/table.ts';
@@ -52,7 +52,7 @@ async function run(options: VerifyOptions): Promise<number> {
 function namedIn(name: string): JsonObject {
   const repository = targetIn(name, { allTags: true });
   const target = typeof repository === 'string' ? targetIn(name, { allTags: false }) : repository;
-  if (typeof target === 'string') throw new ApiFailure(exitCodes.failed, `${name}: ${target}`);
+  if (typeof target === 'string') throw failure(`${name}: ${target}`);
   return { ...target };
 }
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
 import { upstreams as upstreamsSchema } from '../../http/management/api/schemas.ts';
-import { answerAs, type Api, ApiFailure, exitCodes, printable } from '../api/client.ts';
+import { answerAs, type Api, ApiFailure, exitCodes, failure, printable } from '../api/client.ts';
 import { type ApiServer, ApiServerFailure, apiServerIn } from '../kubernetes/api-server.ts';
 import { podImages } from '../kubernetes/pod-images.ts';
 import { fullNames, namesIn, ofUpstreams } from './image-list.ts';
@@ -36,17 +36,17 @@ export async function wantedImages(api: Api, sources: WarmSources): Promise<Want
   const { images: given, listFile, kubernetes } = sources;
   const listed = listFile === undefined ? [] : namesIn(await listIn(listFile, sources));
   const named = fullNames([...given, ...listed]);
-  if (named.problems.length > 0) throw wrong(['these are no names of images:', ...named.problems].join('\n  '));
+  if (named.problems.length > 0) throw failure(['these are no names of images:', ...named.problems].join('\n  '));
   const ofPods = kubernetes ? await imagesOfPods(api, sources) : { images: [], others: [] };
   const images = [...new Set([...named.images, ...ofPods.images])];
-  if (images.length > mostNamed) throw wrong(`more than ${mostNamed} images are named`);
-  if (images.length === 0 && !kubernetes) throw wrong('no image is named: name some, or use --file or --kubernetes');
+  if (images.length > mostNamed) throw failure(`more than ${mostNamed} images are named`);
+  if (images.length === 0 && !kubernetes) throw failure('no image is named: name some, or use --file or --kubernetes');
   return { images, others: ofPods.others };
 }
 
 async function imagesOfPods(api: Api, sources: WarmSources): Promise<WantedImages> {
   const { env, stop, printError, apiServer: server = apiServerIn(env) } = sources;
-  if (!server) throw wrong('--kubernetes needs the service account of a pod: run this in the cluster');
+  if (!server) throw failure('--kubernetes needs the service account of a pod: run this in the cluster');
   const upstreams = answerAs(upstreamsSchema, await api('upstreams'));
   const names = await podImages(server, { signal: stop }).catch((cause: unknown) => {
     if (!(cause instanceof ApiServerFailure)) throw cause;
@@ -67,7 +67,7 @@ async function listIn(file: string, { stdin, stop }: WarmSources): Promise<strin
     const text = await readFile(file, 'utf8');
     if (text.length <= maxListBytes) return text;
   } catch (cause) {
-    throw wrong(`--file: ${cause instanceof Error ? cause.message : String(cause)}`);
+    throw failure(`--file: ${cause instanceof Error ? cause.message : String(cause)}`);
   }
   throw tooLong();
 }
@@ -83,9 +83,5 @@ async function readAll(stdin: AsyncIterable<Uint8Array | string>): Promise<strin
 }
 
 function tooLong(): ApiFailure {
-  return wrong(`--file: the list is larger than ${maxListBytes / 1024 ** 2} MiB`);
-}
-
-function wrong(message: string): ApiFailure {
-  return new ApiFailure(exitCodes.failed, message);
+  return failure(`--file: the list is larger than ${maxListBytes / 1024 ** 2} MiB`);
 }
