@@ -63,3 +63,17 @@ test('an imported tag is what the upstream says as soon as it answers', async ()
   await imported(target, archive);
   expect((await ask(target.app, '/v2/library/nginx/manifests/1')).body).toEqual(now.manifest.bytes);
 });
+
+test('where nobody says whether a repository is public, an import that says so lets clients read it', async () => {
+  const source = await startWithJobs();
+  source.hub.content.add('library/nginx', '1', image());
+  await source.done('warm', { images: ['nginx:1'] });
+  const archive = await exported(source, { images: ['nginx:1'] });
+  const credentials = [{ kind: 'basic', username: 'mirror', password: 'secret' }];
+  const target = await startWithJobs({ upstream: { credentials, visibility: 'public' } });
+  await target.hub.stop();
+  await imported(target, archive);
+  expect((await ask(target.app, '/v2/library/nginx/manifests/1')).status).not.toBe(200);
+  await imported(target, archive, '?public=true');
+  await pullAll(target.app, 'library/nginx', '1');
+});
