@@ -7,6 +7,7 @@ import {
 } from '../../http/management/api/content/archive-routes.ts';
 import { parseJson } from '../../oci/json.ts';
 import {
+  answerAs,
   ApiFailure,
   boundedText,
   exitCodeOf,
@@ -63,9 +64,7 @@ async function send(options: ImportOptions): Promise<ImportAnswer> {
   const { chunks } = countedBytes(source, options, total);
   const path = `import?${query.toString()}`;
   const answer = await api({ path, archive: { type: archiveType, bytes: chunks }, signal: stop });
-  const { data } = importedSchema.safeParse(parseJson(await boundedText(answer, maxAnswerBytes)));
-  if (data === undefined) throw new ApiFailure(exitCodes.failed, 'the mirror is of another version than this command');
-  return data;
+  return answerAs(importedSchema, parseJson(await boundedText(answer, maxAnswerBytes)));
 }
 
 async function sourceOf({ archive, stdin }: ImportOptions) {
