@@ -20,7 +20,7 @@ import { type Condition, isAboutImages, repositoryConditions, tagConditions } fr
 /** Rows that are looked at together. */
 const rowsPerStep = 1_500;
 /** A page of repositories ends after so much time, even if it is not full. */
-const mostMs = 20;
+const mostMs = 30;
 const countTags = 'SELECT count(*) AS tags FROM (SELECT 1 FROM tags WHERE repository = ? LIMIT ?)';
 const mostCounted = 10_000;
 
