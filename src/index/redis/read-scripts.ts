@@ -114,6 +114,15 @@ export const stalestRepository = reading(
 return {'ok', found[1] and call('HGET', REPOSITORIES, 'i' .. found[1]) or '', found[2] or '0'}`,
 );
 
+/** `isAtMost(one, other)`: compares texts as the server sorts them. */
+export const isAtMostInLua = `local function isAtMost(one, other) -- by bytes: the operator of Lua follows the locale of the server
+  for i = 1, math.min(#one, #other) do
+    local a, b = string.byte(one, i), string.byte(other, i)
+    if a ~= b then return a < b end
+  end
+  return #one <= #other
+end`;
+
 /**
  * Arguments: last use and digest of the position, limit. Reply: digest, last use, size and kind of each. The position may be that of content
  * that is gone: where it was is found by halving.
@@ -121,13 +130,7 @@ return {'ok', found[1] and call('HGET', REPOSITORIES, 'i' .. found[1]) or '', fo
 export const evictableContent = reading(
   'evictable',
   `local digest = ARGV[3]
-local function isAtMost(one, other) -- by bytes: the operator of Lua follows the locale of the server
-  for i = 1, math.min(#one, #other) do
-    local a, b = string.byte(one, i), string.byte(other, i)
-    if a ~= b then return a < b end
-  end
-  return #one <= #other
-end
+${isAtMostInLua}
 local low = call('ZCOUNT', LRU, '-inf', '(' .. ARGV[2])
 local high = low + call('ZCOUNT', LRU, ARGV[2], ARGV[2])
 while low < high do

@@ -1,4 +1,4 @@
-import { reading } from '../read-scripts.ts';
+import { isAtMostInLua, reading } from '../read-scripts.ts';
 import { readImages } from './image-rows.ts';
 
 /** Links that are looked at to find out whether something of a repository is stored: mostly the first is. If it has more, it counts as stored. */
@@ -45,13 +45,7 @@ end
 local function isFor(platforms)
   return string.find(platforms, ',' .. platform .. ',', 1, true) or string.find(platforms, ',' .. platform .. '/', 1, true)
 end
-local function isAtMost(one, other) -- by bytes: the operator of Lua follows the locale of the server
-  for i = 1, math.min(#one, #other) do
-    local a, b = string.byte(one, i), string.byte(other, i)
-    if a ~= b then return a < b end
-  end
-  return #one <= #other
-end
+${isAtMostInLua}
 local function below(key, value, member, isIncluded) -- how many members come before this one
   local low = call('ZCOUNT', key, '-inf', '(' .. value)
   local high = low + call('ZCOUNT', key, value, value)
