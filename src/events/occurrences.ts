@@ -1,12 +1,11 @@
 import { boundedMap } from '../mirror/concurrency/remembered.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
 import { contentKey, repositoryKey } from '../mirror/ports/repository-id.ts';
+import { lowShare } from '../mirror/ports/upstream.ts';
 import { EvictedContent, type EvictedContentDeps } from './evicted-content.ts';
 
 type Seen<Name extends keyof Observer> = Parameters<Observer[Name]>[0];
 
-/** An account with less than this share of its pulls left has a low rate limit: as for the lifetimes of tags (mirror/routing/rate-limits.ts). */
-const lowShare = 0.1;
 /** The account is told of again after it had this share. */
 const recoveredShare = 0.2;
 /** Images that were told of, so that two clients that store the same one at the same time are one event. */

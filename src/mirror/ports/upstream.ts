@@ -69,6 +69,9 @@ export interface UpstreamMonitor {
   readonly rateLimits: { record(report: RateLimitReport): void };
 }
 
+/** An account whose remaining pulls are below this share of its limit has a low rate limit. */
+export const lowShare = 0.1;
+
 /** An account's rate limit, as an upstream reported it (Docker Hub: pulls in a sliding window). */
 export interface RateLimitReport {
   /** The label of the upstream. */

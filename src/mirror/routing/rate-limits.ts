@@ -1,8 +1,6 @@
 import type { Clock } from '../ports/clock.ts';
-import type { RateLimitReport } from '../ports/upstream.ts';
+import { lowShare, type RateLimitReport } from '../ports/upstream.ts';
 
-/** An account whose remaining pulls are below this share of its limit counts as low. */
-const lowShare = 0.1;
 /** The lifetimes of tags are multiplied by this while all accounts are low. */
 export const lifetimeFactorWhenLow = 10;
 /** A report expires after this time, if it names no window. */
