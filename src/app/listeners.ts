@@ -41,6 +41,8 @@ export interface Listeners {
 }
 
 const managementIdleMs = 60_000;
+/** More than operators, probes and Prometheus open. */
+const managementConnections = 256;
 /** Archives of any size are sent to the API; all other bodies have seconds. */
 const managementRequestMs = 24 * 3_600_000;
 
@@ -92,10 +94,22 @@ function managementListener(config: Config, deps: Reporting & Pick<Listeners, 'r
   const clients = () => ({ port: registry.port ?? config.listen.port, isTls: config.listen.tls !== undefined });
   const hasPages = config.management.pages !== 'off';
   const pages = hasPages ? new ManagementPages({ ...shared, clock, clients }) : undefined;
-  const app = createManagementApp({ readiness, metrics, ...shared, pages });
+  // The one that is idle longest is closed for a new one, so that silent connections keep no probe out.
+  const connections = new Connections({ max: managementConnections, closableAfterIdleMs: 0 });
+  const onRefused = () => observer.managementRejected({ reason: 'connections' });
+  const app = createManagementApp({ readiness, metrics, ...shared, pages, connections, onRefused });
   const onStopping = () => pages?.end();
   const timeouts = { idleTimeoutMs: managementIdleMs, requestTimeoutMs: managementRequestMs };
-  return new Listener(app, { name: 'management listener', host, port, ...timeouts, onStopping });
+  return new Listener(app, {
+    name: 'management listener',
+    host,
+    port,
+    ...timeouts,
+    connections,
+    onRejected: (reason) => observer.managementRejected({ reason }),
+    onCut: (reason) => observer.managementRejected({ reason }),
+    onStopping,
+  });
 }
 
 async function readTokenIn(file: string, log: Log): Promise<string> {

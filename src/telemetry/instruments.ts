@@ -117,6 +117,11 @@ function clientInstruments(make: Maker) {
       'Requests and connections rejected, by the limit that was reached: `requests`, `connections`, or `upstream`, where too many requests wait for one upstream or for its slow bodies; or for what the client does: `headers`, too many; `malformed`, broken HTTP; `slow_client`, it sends its headers or reads its answer too slowly.',
       ['reason'],
     ),
+    managementRejections: make.counter(
+      'management_rejected_total',
+      'Requests and connections that the management listener rejects, by reason: as `layerwell_http_rejected_total`.',
+      ['reason'],
+    ),
     collapsed: make.counter(
       'cache_collapsed_requests_total',
       'Requests that shared an upstream request with another.',

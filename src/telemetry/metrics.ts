@@ -31,6 +31,8 @@ export interface MetricsDeps {
   readonly clock?: Pick<Clock, 'now'>;
 }
 
+export type ManagementRejection = Extract<RejectionReason, 'connections' | 'requests' | 'malformed' | 'slow_client'>;
+
 export interface Metrics
   extends Observer,
     ClusterObserver,
@@ -39,6 +41,8 @@ export interface Metrics
     StoreObserver,
     Pick<UpstreamMetrics, 'followUpstreams' | 'activityOf' | 'upstreamTotals'> {
   unhandledRejection(cause: unknown): void;
+  /** The management listener has refused a request, or closed a connection. */
+  managementRejected(event: { readonly reason: ManagementRejection }): void;
   /** A reload has ended: whether the changed configuration is in use. */
   reloadEnded(result: { readonly isUsed: boolean }): void;
   /** Adds the metrics that are read from the parts on each scrape. To be called once. */
@@ -93,6 +97,10 @@ export function createMetrics({
     ...clusterEvents(instruments, log.logger),
     ...createBucketMetrics(makerFor(registry), log.logger),
     ...createEventMetrics(makerFor(registry), log.logger),
+    managementRejected: ({ reason }) => {
+      instruments.managementRejections.inc({ reason });
+      if (reason === 'connections') log.logger.warn('the management listener has too many connections');
+    },
     unhandledRejection: (cause) => {
       instruments.unhandledRejections.inc();
       log.logger.error({ err: cause }, 'unhandled rejection');
@@ -134,6 +142,7 @@ const evictions = ['lru', 'unused', 'purge'];
 /** Counters with known labels begin at 0, because Prometheus sees no increase from nothing to 1. */
 function beginAtZero(instruments: Instruments): void {
   for (const reason of rejections) instruments.rejections.inc({ reason }, 0);
+  instruments.managementRejections.inc({ reason: 'connections' }, 0);
   for (const kind of ['manifest', 'blob', 'tag']) instruments.collapsed.inc({ kind }, 0);
   for (const kind of ['manifest', 'blob']) instruments.admittedBytes.inc({ kind }, 0);
   for (const source of ['read', 'scrub']) instruments.corruptions.inc({ source }, 0);

@@ -46,6 +46,16 @@ test('the management listener answers however many clients there are', async () 
   expect(await waiting).toBe('cut');
 });
 
+test('300 silent connections to the management listener are not all kept, and keep no probe waiting', async () => {
+  const app = await startApp(mirrorOf(await startFakeRegistry()));
+  const silent: Socket[] = [];
+  for (let count = 0; count < 300; count += 1) silent.push(await connected({ host: new URL(app.managementUrl).host }));
+  const open = () => silent.filter((socket) => !socket.destroyed).length;
+  await expect.poll(open).toBeLessThanOrEqual(256);
+  expect((await ask({ url: app.managementUrl }, '/healthz')).status).toBe(200);
+  expect((await app.metrics()).sum('layerwell_management_rejected_total', { reason: 'connections' })).toBe(0);
+});
+
 test('an aborted request makes room for the next', async () => {
   const upstream = await startFakeRegistry();
   upstream.script({ path: blobs }, { holdHeaders: gate() });
@@ -102,8 +112,8 @@ test('a client that sends thousands of requests on one connection and reads noth
   expect((await app.metrics()).sum(rejected)).toBe(1);
 });
 
-/** A connection that says nothing. */
-async function connected({ host }: RunningApp): Promise<Socket> {
+/** A connection that sends nothing. */
+async function connected({ host }: Pick<RunningApp, 'host'>): Promise<Socket> {
   const [name, port] = host.split(':');
   const socket = connect(Number(port), name);
   onTestFinished(() => {

@@ -1,8 +1,10 @@
 import Router from '@koa/router';
-import Koa from 'koa';
+import Koa, { type Middleware } from 'koa';
+import type { Connections } from '../server/connections.ts';
 import { type ApiDeps, managementApi } from './api/api.ts';
 import { reportUnlessDisconnected } from '../middleware/errors.ts';
 import type { ManagementPages } from './pages/pages.ts';
+import { answerProblems, Problem } from './problems.ts';
 
 /** The state that `/readyz` reports. Upstreams do not affect `isReady`: a mirror whose upstreams are down still serves. */
 export interface Readiness {
@@ -15,6 +17,9 @@ export interface ManagementDeps extends ApiDeps {
   readonly pages: ManagementPages | undefined;
   readonly readiness: () => Promise<Readiness>;
   readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
+  readonly connections: Pick<Connections, 'isSurplus'>;
+  /** Called for each request that is refused because there are too many connections. */
+  readonly onRefused: () => void;
 }
 
 /**
@@ -49,9 +54,26 @@ export function createManagementApp(deps: ManagementDeps): Koa {
     ctx.set('Cache-Control', 'no-store');
     await next();
   });
+  app.use(refuseSurplus(deps));
   app.use(managementApi(deps));
   if (pages) app.use(pages.middleware());
   app.use(router.routes());
   app.use(router.allowedMethods());
   return app;
+}
+
+const probes: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
+
+/** Above the limit of connections only probes are answered: a flood must not get the process restarted. */
+function refuseSurplus({ connections, onRefused, report }: ManagementDeps): Middleware {
+  const problems = answerProblems(report);
+  return (ctx, next) => {
+    if (!connections.isSurplus(ctx.req.socket)) return next();
+    ctx.set('Connection', 'close');
+    if (probes.has(ctx.path)) return next();
+    onRefused();
+    return problems(ctx, async () => {
+      throw new Problem('unavailable', 'too many connections', { headers: { 'Retry-After': '2' } });
+    });
+  };
 }

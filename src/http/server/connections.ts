@@ -6,6 +6,8 @@ import { TLSSocket } from 'node:tls';
 export interface ConnectionsOptions {
   /** Further ones are surplus. */
   readonly max?: number | undefined;
+  /** At the limit, a connection that has been idle for this long is closed for a new one. By default 5 s. */
+  readonly closableAfterIdleMs?: number | undefined;
   readonly nowMs?: () => number;
 }
 
@@ -15,7 +17,7 @@ function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket):
 }
 
 /** Longer than the gap between two requests of one pull. */
-const evictableAfterIdleMs = 5_000;
+const defaultClosableAfterIdleMs = 5_000;
 
 /**
  * The connections of one listener, and their running answers. Node can close idle connections too, but counts one that never sent a request
@@ -27,17 +29,23 @@ export class Connections {
   readonly #acceptedByEnds = new Map<string, Socket>();
   /** The number of running answers on each. */
   readonly #answersOn = new Map<Duplex, number>();
-  /** Idle connections and since when they are idle, the longest first. */
+  /** Idle connections and since when they are idle, the longest first. One that has sent no request is idle since it was opened. */
   readonly #idleSinceMs = new Map<Duplex, number>();
   /** Those that were opened above the limit. */
   readonly #surplus = new WeakSet<Duplex>();
   readonly #max: number;
+  readonly #closableAfterIdleMs: number;
   readonly #nowMs: () => number;
   #closesAfterAnswers = false;
   #isDraining = false;
 
-  constructor({ max = Infinity, nowMs = () => performance.now() }: ConnectionsOptions = {}) {
+  constructor({
+    max = Infinity,
+    closableAfterIdleMs = defaultClosableAfterIdleMs,
+    nowMs = () => performance.now(),
+  }: ConnectionsOptions = {}) {
     this.#max = max;
+    this.#closableAfterIdleMs = closableAfterIdleMs;
     this.#nowMs = nowMs;
   }
 
@@ -70,6 +78,7 @@ export class Connections {
   opened(socket: Duplex): void {
     if (this.#answersOn.size >= this.#max && !this.#closeLongestIdle()) this.#surplus.add(socket);
     this.#answersOn.set(socket, 0);
+    this.#idleSinceMs.set(socket, this.#nowMs());
     socket.once('close', () => this.#forget(socket));
     if (this.#isDraining) socket.destroy();
   }
@@ -129,7 +138,7 @@ export class Connections {
 
   #closeLongestIdle(): boolean {
     const [longest] = this.#idleSinceMs;
-    if (!longest || this.#nowMs() - longest[1] < evictableAfterIdleMs) return false;
+    if (!longest || this.#nowMs() - longest[1] < this.#closableAfterIdleMs) return false;
     this.#forget(longest[0]);
     longest[0].destroy();
     return true;

@@ -9,6 +9,7 @@ import type { Administration } from '../../../../src/http/management/api/routes.
 import { readJsonBody } from '../../../../src/http/management/request-body.ts';
 import { gate } from '../../../support/gate.ts';
 import { thisTest } from '../../../support/owner.ts';
+import { administration } from './no-administration.ts';
 
 async function serve(handle: RequestListener): Promise<number> {
   const server = createServer(handle);
@@ -31,28 +32,6 @@ test('a body that stops arriving is waited for only so long', async () => {
   expect(await failed.promise).toMatchObject({ kind: 'too-slow' });
   slow.destroy();
 });
-
-const impossible = () => {
-  throw new Error('not asked for');
-};
-const never = async () => impossible();
-/** Nothing of it is asked for unless a test says so. */
-const administration: Administration = {
-  archives: { export: never, import: never },
-  requests: { recorded: 0, list: () => [] },
-  events: { listen: () => undefined },
-  stats: never,
-  catalogue: { repositories: never, tags: never },
-  pins: { list: () => ({ items: [], pinnedBytes: 0 }), add: never, remove: never },
-  purges: { purge: never, purgeByGlob: never },
-  refresh: never,
-  jobs: { list: impossible, get: impossible, cancel: never, warm: impossible, verify: never },
-  storage: { downloads: impossible, nextEvictions: never },
-  reload: never,
-  images: { details: never },
-  minutes: { list: () => ({ items: [] }) },
-  upstreams: never,
-};
 
 /** Serves the API of what a test says. */
 async function serveApi(asked: Partial<Administration>, deps: Partial<ApiDeps> = {}): Promise<string> {

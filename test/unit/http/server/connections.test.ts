@@ -32,20 +32,30 @@ test('at the limit of connections, the one that was idle longest is closed for a
   expect([connections.isSurplus(third), first.destroyed]).toEqual([false, false]);
 });
 
-test('a connection with a running, no or a very recent request is not closed', () => {
+test('a connection with a running or a very recent request is not closed', () => {
   const { time, connections, open, first, second } = twoConnections();
   connections.answering(first);
   time.nowMs = 60_000;
-  expect(connections.isSurplus(open())).toBe(true);
   connections.answering(second)();
   time.nowMs += 4_999;
   expect(connections.isSurplus(open())).toBe(true);
   expect([first.destroyed, second.destroyed]).toEqual([false, false]);
 });
 
+test('a connection that has sent no request for a while is closed for a new client', () => {
+  const { time, connections, open, first, second } = twoConnections();
+  connections.answering(second);
+  time.nowMs = 4_999;
+  expect(connections.isSurplus(open())).toBe(true);
+  time.nowMs = 5_000;
+  expect(connections.isSurplus(open())).toBe(false);
+  expect([first.destroyed, second.destroyed]).toEqual([true, false]);
+});
+
 test('one closed connection makes room for one client, not for two', () => {
-  const { time, connections, open, first } = twoConnections();
+  const { time, connections, open, first, second } = twoConnections();
   connections.answering(first)();
+  connections.answering(second);
   time.nowMs = 5_000;
   expect([connections.isSurplus(open()), connections.isSurplus(open())]).toEqual([false, true]);
 });
