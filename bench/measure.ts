@@ -32,6 +32,16 @@ export async function residentBytes(pid: number): Promise<number> {
   return total(await processTree(pid), (each) => memoryOf(each, 'VmRSS'));
 }
 
+/** The peak memory of a server with its children since it started, or since the last {@link costOf}. */
+export async function peakResidentBytes(pid: number): Promise<number> {
+  return total(await processTree(pid), (each) => memoryOf(each, 'VmHWM'));
+}
+
+/** User and system time of a server with its children since it started. */
+export async function processorSeconds(pid: number): Promise<number> {
+  return total(await processTree(pid), cpuSecondsOf);
+}
+
 async function processTree(pid: number): Promise<readonly number[]> {
   const tasks = await readdir(`/proc/${pid}/task`);
   const listed = await Promise.all(tasks.map((task) => readFile(`/proc/${pid}/task/${task}/children`, 'utf8')));
