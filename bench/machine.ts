@@ -10,9 +10,17 @@ export async function machineFacts(tools: Tools, program: string): Promise<reado
     `Linux ${release()}, Node ${process.version}`,
     `Layerwell ${await packageVersion('..')} from ${program}, Koa ${await packageVersion('../node_modules/koa')}`,
     `distribution proxy: ${tools.proxyRegistry.version}`,
+    ...(tools.zot === undefined ? [] : [`zot: ${await zotVersion(tools.zot)}`]),
     `upstream: ${tools.upstreamRegistry.version}`,
     `${await versionOf(tools.nginx, '-v')}, ${await versionOf(tools.wrk, '-v')}`,
   ].map((fact) => fact.replaceAll(/\s+/g, ' '));
+}
+
+/** zot prints its version as a line of its log. */
+async function zotVersion(zot: string): Promise<string> {
+  const line: unknown = JSON.parse(await versionOf(zot));
+  const known = typeof line === 'object' && line !== null && 'commit' in line && line.commit !== '';
+  return known ? String(line.commit) : 'unknown version';
 }
 
 async function packageVersion(folder: string): Promise<string> {

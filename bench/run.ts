@@ -10,6 +10,7 @@ import { type Sample, summarise } from './samples.ts';
 import { measure } from './scenarios/scenarios.ts';
 import { benchReplicas } from './replicas/run.ts';
 import { type SetUp, setUpStage } from './set-up.ts';
+import { takeApart } from './processors.ts';
 import { findTools } from './tools.ts';
 
 const wholeRunMs = 15 * 60_000;
@@ -24,7 +25,16 @@ const searchPath = process.env['PATH'] ?? '';
 const tools = await findTools(searchPath);
 await mkdir(options.workDirectory, { recursive: true });
 await using work = await mkdtempDisposable(join(options.workDirectory, 'layerwell-bench-'));
-const setUp = { tools, program: options.program, folder: work.path, searchPath, runs: options.runs, signal };
+const processors = options.isOfReplicas ? undefined : await takeApart(tools);
+const setUp = {
+  tools,
+  program: options.program,
+  folder: work.path,
+  searchPath,
+  runs: options.runs,
+  processors,
+  signal,
+};
 const report = options.isOfReplicas ? await benchReplicas(setUp) : await benchOne(setUp);
 process.stdout.write(report);
 if (options.reportFile !== undefined) await writeFile(options.reportFile, report);
@@ -46,6 +56,7 @@ async function benchOne(of: SetUp): Promise<string> {
     bounds.push(...(await measureBound(name, stage)));
     process.stderr.write(`${name}: measured in ${Math.round((performance.now() - startedAtMs) / 1_000)} s\n`);
   }
-  const machine = [...(await machineFacts(tools, options.program)), loadFact];
+  const shared = 'servers, clients and the upstream share the processors';
+  const machine = [...(await machineFacts(tools, options.program)), of.processors?.fact ?? shared, loadFact];
   return reportOf({ summaries: summarise(samples), bounds }, { date: new Date(), runs: options.runs, machine });
 }

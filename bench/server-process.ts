@@ -6,6 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 export interface ServerCommand {
   readonly program: string;
+  /** A command that keeps the server on some processors. It replaces itself by the program, so that the process id is that of the server. */
+  readonly pinnedBy?: readonly string[] | undefined;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   /** Receives everything the server prints. */
@@ -53,7 +55,8 @@ export async function freePort(): Promise<number> {
 
 async function spawnInto(command: ServerCommand): Promise<ChildProcess> {
   await using log = await open(command.logFile, 'a');
-  const child = spawn(command.program, command.args, {
+  const [program = command.program, ...args] = [...(command.pinnedBy ?? []), command.program, ...command.args];
+  const child = spawn(program, args, {
     stdio: ['ignore', log.fd, log.fd],
     env: { ...command.env },
   });

@@ -9,6 +9,10 @@ const run = promisify(execFile);
 export interface Tools {
   readonly wrk: string;
   readonly nginx: string;
+  /** Undefined where it is not installed: then servers and clients share the processors. */
+  readonly taskset: string | undefined;
+  /** zot with its sync extension. It is measured where it is given. */
+  readonly zot: string | undefined;
   /** Runs as the upstream. */
   readonly upstreamRegistry: Registry;
   /** Runs as the proxy that Layerwell is compared with. */
@@ -26,6 +30,7 @@ export async function findTools(searchPath: string): Promise<Tools> {
   const folders = [...searchPath.split(':'), '/usr/sbin', '/sbin', ...(await goFolders())];
   const find = (name: string) => findProgram(name, folders);
   const [wrk, nginx, debian, third] = await Promise.all(['wrk', 'nginx', 'docker-registry', 'registry'].map(find));
+  const [taskset, zot] = await Promise.all(['taskset', 'zot'].map(find));
   const upstream = debian ?? third;
   const proxy = third ?? debian;
   if (!wrk || !nginx || !upstream || !proxy) {
@@ -33,7 +38,8 @@ export async function findTools(searchPath: string): Promise<Tools> {
     const missing = Object.entries(needed).filter(([, path]) => path === undefined);
     throw new Error(`missing: ${missing.map(([name]) => name).join(', ')} (scripts/install-tools.sh installs them)`);
   }
-  return { wrk, nginx, upstreamRegistry: await described(upstream), proxyRegistry: await described(proxy) };
+  const registries = { upstreamRegistry: await described(upstream), proxyRegistry: await described(proxy) };
+  return { wrk, nginx, taskset, zot, ...registries };
 }
 
 /** The version output of `program`, on one line. */

@@ -34,7 +34,7 @@ export async function startProxy(site: Site, upstreamUrl: string): Promise<Conte
 }
 
 async function startRegistry(
-  { folder, searchPath, signal }: Site,
+  { folder, searchPath, pinnedBy, signal }: Site,
   { name, registry, upstreamUrl }: { name: ContenderName; registry: Registry; upstreamUrl?: string },
 ): Promise<Contender> {
   const port = await freePort();
@@ -46,6 +46,7 @@ async function startRegistry(
   const server = await startServer(
     {
       program: registry.path,
+      pinnedBy,
       args: ['serve', configFile],
       // Version 3 sends traces to localhost:4318 unless told not to.
       env: { PATH: searchPath, OTEL_TRACES_EXPORTER: 'none' },

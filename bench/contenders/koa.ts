@@ -15,6 +15,7 @@ export async function startKoa(site: Site, upstreamFolder: string, image: Image)
   const server = await startServer(
     {
       program: process.execPath,
+      pinnedBy: site.pinnedBy,
       args: [join(import.meta.dirname, 'koa-app.ts'), String(port), manifestFile, image.manifest.digest, smallFile],
       // As in production: Koa prints no stack traces to stderr.
       env: { PATH: site.searchPath, NODE_ENV: 'production' },

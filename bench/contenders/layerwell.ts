@@ -32,6 +32,7 @@ export async function startLayerwell(
   const server = await startServer(
     {
       program: process.execPath,
+      pinnedBy: site.pinnedBy,
       args: [...(options.nodeFlags ?? []), program, 'serve', '--config', configFile],
       env: { PATH: site.searchPath, NODE_ENV: 'production', ...options.env },
       logFile: join(site.folder, 'log'),

@@ -22,6 +22,7 @@ export async function startNginx(
   const server = await startServer(
     {
       program: site.tools.nginx,
+      pinnedBy: site.pinnedBy,
       args: ['-p', site.folder, '-c', configFile],
       env: { PATH: site.searchPath },
       logFile: join(site.folder, 'log'),

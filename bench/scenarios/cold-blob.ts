@@ -5,7 +5,7 @@ import { type Image, putImage } from '../images.ts';
 import { type Cost, costOf } from '../measure.ts';
 import type { MeasurementName, Sample } from '../samples.ts';
 import { settle } from '../settle.ts';
-import { interleaved, type Stage } from './stage.ts';
+import { interleaved, present, type Stage } from './stage.ts';
 
 /** Within this time the upstream writes the log line of a response that has just ended. */
 const logSettlesWithinMs = 250;
@@ -20,7 +20,7 @@ export async function measureCold(
   clients: number,
 ): Promise<readonly Sample[]> {
   const images = await putImages(stage, measurement, stage.runs);
-  const contenders = [stage.upstream, stage.proxy, stage.layerwell];
+  const contenders = present([stage.upstream, stage.proxy, stage.zot, stage.layerwell]);
   return interleaved(stage.runs, contenders, async (server, run) =>
     coldSampleOf(stage, { measurement, server, image: imageOf(images, run), clients }),
   );
@@ -36,20 +36,25 @@ export interface ColdPull {
 export async function coldSampleOf(stage: Stage, { measurement, server, image, clients }: ColdPull): Promise<Sample> {
   const pull = { url: blobUrl(server, image), size: image.layer.size, signal: stage.signal, clients, times: 1 };
   const { result, peakBytes, ...cost } = await costOfCold(stage, server, image, () => stage.readers.pull(pull));
-  return { measurement, contender: server.name, ...cost, memoryBytes: peakBytes, firstByteMs: result.firstByteMs };
+  const sample = { measurement, contender: server.name, ...cost, memoryBytes: peakBytes };
+  return server.copiesWholeImages ? sample : { ...sample, firstByteMs: result.firstByteMs };
 }
 
-/** The manifest is pulled first, as every client does. This is not timed. */
+/** The manifest is pulled first, as every client does. This is timed only where it copies the whole image. */
 export async function costOfCold<Result>(
   stage: Stage,
   server: Contender,
   image: Image,
   pull: () => Promise<Result>,
 ): Promise<Cost & { readonly result: Result; readonly upstreamGets: number }> {
-  await pullManifest(manifestUrl(server, image, 'tag'), stage.signal);
+  const pullFirst = () => pullManifest(manifestUrl(server, image, 'tag'), stage.signal);
+  if (!server.copiesWholeImages) await pullFirst();
   await settle(stage.upstream.folder);
   const getsBefore = await stage.upstream.blobGets(image.layer.digest);
-  const cost = await costOf(server.pid, pull);
+  const cost = await costOf(server.pid, async () => {
+    if (server.copiesWholeImages) await pullFirst();
+    return pull();
+  });
   await delay(logSettlesWithinMs, undefined, { signal: stage.signal });
   return { ...cost, upstreamGets: (await stage.upstream.blobGets(image.layer.digest)) - getsBefore };
 }

@@ -12,6 +12,8 @@ export interface Stage {
   readonly upstream: Upstream;
   readonly proxy: Contender;
   readonly layerwell: Contender;
+  /** Undefined where its program is not given. */
+  readonly zot: Contender | undefined;
   readonly nginx: Contender;
   readonly koa: Contender;
   readonly warmImage: Image;
@@ -19,6 +21,11 @@ export interface Stage {
   /** A new folder for another server. */
   site(name: string): Site;
   readonly signal: AbortSignal;
+}
+
+/** Those that are there. */
+export function present(contenders: readonly (Contender | undefined)[]): readonly Contender[] {
+  return contenders.flatMap((contender) => contender ?? []);
 }
 
 /**

@@ -2,7 +2,7 @@ import { blobUrl, type Contender } from '../contenders/contender.ts';
 import { costOf } from '../measure.ts';
 import type { ScenarioName } from '../options.ts';
 import type { Sample } from '../samples.ts';
-import { interleaved, type Stage } from './stage.ts';
+import { interleaved, present, type Stage } from './stage.ts';
 
 /** Long enough together that the kernel's resolution of 10 ms does not matter. */
 export interface WarmPulls {
@@ -16,7 +16,7 @@ export async function measureWarmBlob(
   stage: Stage,
   measurement: ScenarioName,
   { clients, times }: WarmPulls,
-  contenders: readonly Contender[] = [stage.nginx, stage.proxy, stage.layerwell],
+  contenders: readonly Contender[] = present([stage.nginx, stage.proxy, stage.zot, stage.layerwell]),
 ): Promise<readonly Sample[]> {
   const { warmImage, signal } = stage;
   const { digest, size } = warmImage.layer;

@@ -4,7 +4,7 @@ import { digestOf } from '../../src/oci/digest.ts';
 import { costOf } from '../measure.ts';
 import type { ScenarioName } from '../options.ts';
 import type { Sample } from '../samples.ts';
-import { interleaved, type Stage } from './stage.ts';
+import { interleaved, present, type Stage } from './stage.ts';
 
 const seconds = 2;
 /** Not timed: lets the JIT compiler optimize first. */
@@ -12,7 +12,7 @@ const warmUpSeconds = 1;
 
 /** 32 connections request a cached blob of 4 KiB as fast as they can: a config, an attestation. */
 export async function measureSmallBlob(stage: Stage): Promise<readonly Sample[]> {
-  const contenders = [stage.koa, stage.proxy, stage.layerwell];
+  const contenders = present([stage.koa, stage.proxy, stage.zot, stage.layerwell]);
   const { digest, size } = stage.warmImage.small;
   const urlOf = (server: Contender) => blobUrl(server, stage.warmImage, digest);
   for (const server of contenders) {
@@ -25,7 +25,7 @@ export async function measureSmallBlob(stage: Stage): Promise<readonly Sample[]>
 
 /** 32 connections request a cached manifest as fast as they can. Each server's manifest is verified once before. */
 export async function measureWarmManifest(stage: Stage, by: 'tag' | 'digest'): Promise<readonly Sample[]> {
-  const contenders = [stage.koa, stage.proxy, stage.layerwell];
+  const contenders = present([stage.koa, stage.proxy, stage.zot, stage.layerwell]);
   for (const server of contenders) await warmUp(stage, server, by);
   return interleaved(stage.runs, contenders, (server) =>
     sampleOf(stage, server, `warm-manifest-${by}`, manifestUrl(server, stage.warmImage, by)),
