@@ -201,10 +201,10 @@ const store: readonly Alert[] = [
   {
     name: 'LayerwellScrubStale',
     severity: 'warning',
-    // Before the first round of a process: since its start. The interval is +Inf where nothing is verified.
+    // Before the first round has ended: since it began. Both outlive the process. The interval is +Inf where nothing is verified.
     expr: [
       'time() - (layerwell_scrub_last_completed_timestamp_seconds > 0',
-      'or process_start_time_seconds and layerwell_scrub_interval_seconds)',
+      'or layerwell_scrub_round_started_timestamp_seconds > 0)',
       '> clamp_min(2 * layerwell_scrub_interval_seconds, 30 * 86400)',
     ].join(' '),
     for: '1h',

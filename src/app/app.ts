@@ -111,7 +111,7 @@ export function createApp(deps: AppDeps): App {
   const { administration, kept, jobs, archives, recent } = createAdministration(config, { ...administered, events });
   const listening = { ...core, ...mirror, log, readiness: () => ready.now(), administration, requestDeadlineMs };
   const { registry, management, running } = createListeners(config, { ...listening, recent });
-  const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, clock, observer, log });
+  const { rebuilder, sweeper, scrubber } = createMaintenance(config, { stores, mirror, observer, log });
   const siblings = cluster.listener(mirror.mirror);
   const serving = servingReadings({ ready, registry, siblings, running, health, upstreams, mirror });
   observer.followUpstreams(followedOf(config));

@@ -3,7 +3,6 @@ import type { Config } from '../config/schema.ts';
 import { Rebuilder } from '../index/rebuilder.ts';
 import type { AssembledMirror } from '../mirror/mirror-parts.ts';
 import { Scrubber } from '../mirror/eviction/scrubber.ts';
-import type { Clock } from '../mirror/ports/clock.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
 import type { Log } from '../telemetry/log.ts';
 import { type Part, partOf } from './lifecycle.ts';
@@ -12,7 +11,6 @@ import type { Stores } from './stores.ts';
 export interface MaintenanceDeps {
   readonly stores: Stores;
   readonly mirror: Pick<AssembledMirror, 'sweep' | 'storeAgain'>;
-  readonly clock: Clock;
   readonly observer: Observer;
   readonly log: Pick<Log, 'logger'>;
 }
@@ -27,8 +25,8 @@ const sweepEveryMs = 60_000;
 
 /** The background parts that maintain the store. */
 export function createMaintenance({ storage }: Config, deps: MaintenanceDeps): Maintenance {
-  const { stores, mirror, clock, observer, log } = deps;
-  const { store, records, index } = stores;
+  const { stores, mirror, observer, log } = deps;
+  const { store, records, index, scrubbing } = stores;
   const sweep = () =>
     void mirror.sweep().catch((cause: unknown) => observer.internalError({ part: 'eviction', cause }));
   const onChange = (state: 'rebuilding' | 'rebuilt', reason?: string): void => {
@@ -42,11 +40,10 @@ export function createMaintenance({ storage }: Config, deps: MaintenanceDeps): M
     sweeper: sweeperOf(sweep),
     scrubber: new Scrubber({
       store,
-      clock,
       observer,
+      progress: scrubbing,
       everyMs: storage.scrubEveryMs,
       bytesPerSecond: storage.scrubBytesPerSecond,
-      random: () => Math.random(),
       onQuarantined: (digest) => mirror.storeAgain(digest),
       wait: (ms, { signal }) => sleep(ms, undefined, { signal }),
     }),

@@ -16,7 +16,7 @@ const unknownTotals = { bytes: Number.NaN, manifests: Number.NaN, blobs: Number.
 const lookUpOldestEveryMs = 60_000;
 
 export interface ReadingsDeps {
-  readonly stores: Pick<Stores, 'index' | 'store'>;
+  readonly stores: Pick<Stores, 'index' | 'store' | 'scrubbing'>;
   readonly mirror: Pick<AssembledMirror, 'use'>;
   readonly sharedStorage: Pick<SharedStorage, 'uploadsQueued' | 'swept'>;
   readonly clock: Clock;
@@ -28,7 +28,7 @@ export interface ReadingsDeps {
  */
 export function readingsOf({ storage }: Pick<Config, 'storage'>, deps: ReadingsDeps): StoreReadings {
   const { stores, mirror, sharedStorage, clock } = deps;
-  const { index, store } = stores;
+  const { index, store, scrubbing } = stores;
   const { maxBytes, maxFiles, scrubEveryMs } = storage;
   const totals = sharedWithin(readWithinMs, () => index.totals());
   const use = sharedWithin(readWithinMs, () => mirror.use());
@@ -47,6 +47,7 @@ export function readingsOf({ storage }: Pick<Config, 'storage'>, deps: ReadingsD
     maxBytes,
     maxFiles,
     scrubEveryMs,
+    scrubTimes: () => scrubbing.times,
     oldestUseMs: () => oldestUse().catch(() => Number.NaN),
     isIndexComplete: () => !index.needsRebuild,
     uploadsQueued: sharedStorage.uploadsQueued,

@@ -6,6 +6,7 @@ import type { LosableIndex } from '../index/rebuilder.ts';
 import { StoredLinks } from '../index/stored-links.ts';
 import { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import { StoreLock } from '../index/store-lock.ts';
+import { ScrubProgress } from '../mirror/eviction/scrub-progress.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { ClusterObserver, Observer, StoreObserver } from '../mirror/ports/observer.ts';
 import type { Catalogue, CatalogueLists, Index } from '../mirror/ports/store-index.ts';
@@ -14,7 +15,9 @@ import { DurableFolders } from '../storage/filesystem/durable-folders.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { type FileSystem, nodeFiles, observedFiles } from '../storage/filesystem/file-system.ts';
 import { FileRecordStore } from '../storage/filesystem/record-store.ts';
+import { StateFile } from '../storage/filesystem/state-file.ts';
 import { storeIdIn } from '../storage/filesystem/store-id.ts';
+import { scrubFile } from '../storage/layout.ts';
 import type { Part } from './lifecycle.ts';
 import { redisSettingsOf } from './cluster/redis-settings.ts';
 
@@ -39,6 +42,7 @@ export interface Stores {
   readonly redis?: Readonly<Record<string, RedisConnection>>;
   readonly store: FileBlobStore;
   readonly records: FileRecordStore;
+  readonly scrubbing: ScrubProgress;
 }
 
 /** Makes the stores of a configuration; nothing is opened yet. */
@@ -51,9 +55,11 @@ export function createStores({ storage, index }: Config, deps: StoresDeps): Stor
   const hold = lock.hold.bind(lock);
   const store = new FileBlobStore({ path, observer, clock, failpoint, files, hold });
   const records = new FileRecordStore({ path, observer, failpoint, files, hold });
+  const scrubbing = scrubProgressIn(path, { files, clock, observer, hold });
+  const contents = { lock, store, records, scrubbing };
   const common = { observer, clock, runs: lock, keep };
   if (index.driver === 'sqlite')
-    return { lock, store, records, index: new SqliteIndex({ ...common, path: index.path, files: folders }) };
+    return { ...contents, index: new SqliteIndex({ ...common, path: index.path, files: folders }) };
   const settings = redisSettingsOf(index.redis);
   const redis = new RedisConnection({ name: 'index', settings, clock, observer });
   const onRefused = (cause: unknown) => observer.internalError({ part: 'store id', cause });
@@ -65,5 +71,21 @@ export function createStores({ storage, index }: Config, deps: StoresDeps): Stor
     storedLinks: new StoredLinks({ records, store, observer, clock }),
     countStore: (waiting) => countStored({ store, records, ...waiting }),
   });
-  return { lock, store, records, index: viewed, redis: { index: redis } };
+  return { ...contents, index: viewed, redis: { index: redis } };
+}
+
+/** Two times and a digest. */
+const maxScrubBytes = 1_024;
+
+function scrubProgressIn(
+  path: string,
+  {
+    clock,
+    observer,
+    ...deps
+  }: Pick<StoresDeps, 'clock' | 'observer' | 'files'> & { readonly hold: () => Promise<void> },
+): ScrubProgress {
+  const folders = new DurableFolders(deps);
+  const named = { ...deps, path, name: scrubFile, maxBytes: maxScrubBytes, folders, failpoint: undefined, observer };
+  return new ScrubProgress({ clock, observer, file: new StateFile(named) });
 }

@@ -141,7 +141,6 @@ function silentObserver(): Observer {
     corruptionFound: ignore,
     indexRebuilt: ignore,
     integrityChecked: ignore,
-    scrubbed: ignore,
     internalError: ignore,
   };
 }

@@ -22,6 +22,7 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     ├── minutes.json                                     the statistics by minute
  *     ├── events/<number>.log                             what webhooks have not taken yet, a line for each event
  *     │   events/positions.json                            how far each webhook has got
+ *     ├── scrub.json                                       how far the scrubber is, and when it last ended a round
  *     ├── pins.json                                        what operators have pinned; pins.damaged.json: what could not be read
  *     ├── uploads.log                                      what is not uploaded to the shared bucket yet
  *     └── set-aside/<ms>-<algorithm>-<hex>                 quarantine: was in blobs/ with the wrong size or bytes; a few are kept
@@ -38,6 +39,7 @@ export const eventsFolder = 'events';
 export const uploadsFile = 'uploads.log';
 export const storeIdFile = 'store-id';
 export const minutesFile = 'minutes.json';
+export const scrubFile = 'scrub.json';
 export const pinsFile = 'pins.json';
 export const damagedPinsFile = 'pins.damaged.json';
 
@@ -54,6 +56,11 @@ const maxNameLength = 255;
 export function blobPath(digest: Digest): string {
   const hex = hexOf(digest);
   return `${blobsFolder}/${algorithmOf(digest)}/${hex.slice(0, 2)}/${hex}`;
+}
+
+/** The folders of content whose digests begin with these two characters of hex. */
+export function blobFolders(startingWith: string): readonly string[] {
+  return ['sha256', 'sha512'].map((algorithm) => `${blobsFolder}/${algorithm}/${startingWith}`);
 }
 
 /** The checkpoint of a file in incoming/: how much of it has been synced to the disk. */

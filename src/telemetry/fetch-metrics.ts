@@ -254,7 +254,7 @@ export function downloadEvents(
 }
 
 type StoreEvents = StoreObserver &
-  Pick<Observer, 'contentStored' | 'evicted' | 'corruptionFound' | 'integrityChecked' | 'indexRebuilt' | 'scrubbed'>;
+  Pick<Observer, 'contentStored' | 'evicted' | 'corruptionFound' | 'integrityChecked' | 'indexRebuilt'>;
 
 /** Counts what enters and leaves the store, and what is checked there. */
 export function storeEvents(instruments: Instruments): StoreEvents {
@@ -274,12 +274,10 @@ export function storeEvents(instruments: Instruments): StoreEvents {
       instruments.corruptions.inc({ source });
       if (source === 'read') instruments.integrityChecks.inc({ source, result: 'corrupt' });
     },
-    integrityChecked: ({ isIntact }) =>
-      instruments.integrityChecks.inc({ source: 'scrub', result: isIntact ? 'ok' : 'corrupt' }),
-    indexRebuilt: () => instruments.rebuilds.inc(),
-    scrubbed: ({ bytes }) => {
+    integrityChecked: ({ isIntact, bytes }) => {
+      instruments.integrityChecks.inc({ source: 'scrub', result: isIntact ? 'ok' : 'corrupt' });
       instruments.scrubbedBytes.inc(bytes);
-      instruments.lastScrub.setToCurrentTime();
     },
+    indexRebuilt: () => instruments.rebuilds.inc(),
   };
 }

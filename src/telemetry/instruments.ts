@@ -170,10 +170,6 @@ function storeInstruments(make: Maker) {
       ['source', 'result'],
     ),
     scrubbedBytes: make.counter('scrub_bytes_total', 'Bytes of stored content re-verified.'),
-    lastScrub: make.gauge(
-      'scrub_last_completed_timestamp_seconds',
-      'When the last full verification of the store ended.',
-    ),
   };
 }
 

@@ -30,6 +30,8 @@ export interface StoreReadings {
   readonly isIndexComplete: () => boolean;
   /** Infinity: never. */
   readonly scrubEveryMs: number;
+  /** When the scrubber began its present or last round over this store, and when all of it was last verified, by any process. */
+  readonly scrubTimes: () => { readonly startedAtMs?: number; readonly completedAtMs?: number };
   readonly uploadsQueued: () => number;
   /** What the shared bucket held at its last sweep by this replica. */
   readonly swept: () => { readonly bytes: number; readonly objects: number } | undefined;
@@ -107,6 +109,17 @@ function contentReadouts({ readout, readouts }: Maker, readings: StoreReadings):
     'scrub_interval_seconds',
     'How often the whole store is verified: `storage.scrubEvery`; +Inf if never.',
     () => readings.scrubEveryMs / 1000,
+  );
+  const { scrubTimes } = readings;
+  readout(
+    'scrub_last_completed_timestamp_seconds',
+    'When the last full verification of the store ended, also by an earlier process; NaN before the first.',
+    () => (scrubTimes().completedAtMs ?? Number.NaN) / 1000,
+  );
+  readout(
+    'scrub_round_started_timestamp_seconds',
+    'When the verification of the store that runs, or the last one, began, also by an earlier process; NaN before the first.',
+    () => (scrubTimes().startedAtMs ?? Number.NaN) / 1000,
   );
   readout('index_up', '1 while the index has everything the store has; 0 while it is rebuilt, or cannot be.', () =>
     Number(readings.isIndexComplete()),

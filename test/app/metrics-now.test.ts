@@ -248,6 +248,17 @@ test('content that is compared with its digest is counted: downloads, stored fil
   expect(await valueOf(app, name, { source: 'read', result: 'corrupt' })).toBe(1);
 });
 
+test('when the store was last verified is known after a restart', async () => {
+  const upstream = await startFakeRegistry();
+  const app = await startApp(mirrorOf(upstream, { storage: { scrubEvery: '1d' } }));
+  const atSeconds = app.clock.now() / 1_000;
+  await expect.poll(() => valueOf(app, 'scrub_last_completed_timestamp_seconds')).toBe(atSeconds);
+  app.clock.advance(3_600_000);
+  await app.restart(mirrorOf(upstream, { storage: { scrubEvery: 'forever' } }));
+  await expect.poll(() => valueOf(app, 'scrub_last_completed_timestamp_seconds')).toBe(atSeconds);
+  expect(await valueOf(app, 'scrub_round_started_timestamp_seconds')).toBe(atSeconds);
+});
+
 test('a client that sends broken HTTP is counted, and is no overload', async () => {
   const app = await startApp(mirrorOf(await startFakeRegistry()));
   await sendRaw(app.host, 'GARBAGE\r\n\r\n');

@@ -6,6 +6,7 @@ export const noReadings: Readings = {
   maxBytes: 0,
   maxFiles: 0,
   scrubEveryMs: 0,
+  scrubTimes: () => ({}),
   use: async () => ({ bytes: 0, files: 0 }),
   totals: async () => ({ bytes: 0, manifests: 0, blobs: 0 }),
   freeBytes: async () => 0,

@@ -20,7 +20,7 @@ import { createStorageAdministration } from './storage-administration.ts';
 import { createTrafficHistory } from './traffic-history.ts';
 
 export interface ManagedProcess extends Omit<AdministrationDeps, 'catalogue' | 'jobs'> {
-  readonly stores: Pick<Stores, 'index' | 'lock' | 'store'>;
+  readonly stores: Pick<Stores, 'index' | 'lock' | 'store' | 'scrubbing'>;
   readonly observer: Metrics;
   readonly events: Administration['events'];
   readonly pins: StorePins;

@@ -25,7 +25,7 @@ import type { Stores } from '../stores.ts';
 
 export interface CreateJobsDeps {
   readonly mirror: Pick<AssembledMirror, 'mirror' | 'written' | 'storeAgain' | 'digestOf'>;
-  readonly stores: Pick<Stores, 'store' | 'index'>;
+  readonly stores: Pick<Stores, 'store' | 'index' | 'scrubbing'>;
   readonly rateLimits: Pick<RateLimits, 'isLow'>;
   readonly clock: Clock;
   readonly observer: VerifyDeps['observer'];
@@ -43,7 +43,7 @@ export function createJobs({ storage, download }: Config, deps: CreateJobsDeps):
     clock,
     observer,
     warm: new Warm({ ...common, areFewPullsLeft, maxBytes: storage.maxBytes }),
-    verify: new Verify({ ...common, clock, observer, refetch, digestOf, onQuarantined: storeAgain }),
+    verify: new Verify({ ...common, observer, refetch, digestOf, onQuarantined: storeAgain }),
   });
 }
 

@@ -42,7 +42,7 @@ export class ContentCheck {
       await using blob = await store.open(digest);
       if (!blob) return { result: 'missing', bytes: 0 };
       const isIntact = (await this.#hash(blob, algorithmOf(digest), waiting)) === digest;
-      observer.integrityChecked({ isIntact });
+      observer.integrityChecked({ isIntact, bytes: blob.size });
       if (isIntact) return { result: 'intact', bytes: blob.size };
       await store.quarantine(digest, 'scrub');
       onQuarantined(digest);

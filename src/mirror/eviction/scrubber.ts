@@ -1,24 +1,29 @@
 import { type Digest, hexOf } from '../../oci/digest.ts';
+import { abortable } from '../concurrency/abortable-wait.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
-import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import { ContentCheck, type ContentCheckDeps } from './content-check.ts';
+import type { ScrubProgress } from './scrub-progress.ts';
 
 export interface ScrubberDeps extends Omit<ContentCheckDeps, 'part'> {
   readonly store: Pick<BlobStore, 'list' | 'open' | 'quarantine'>;
-  readonly clock: Clock;
-  readonly observer: Observer;
+  readonly observer: Pick<Observer, 'integrityChecked' | 'internalError'>;
+  readonly progress: Pick<ScrubProgress, 'load' | 'begin' | 'passed' | 'ended' | 'save' | 'dueInMs'>;
   /** From the beginning of one round to that of the next. Infinity: never. */
   readonly everyMs: number;
-  /** From 0 up to 1. */
-  readonly random: () => number;
 }
+
+const betweenRoundsMs = 1_000;
+/** A round that a failing disk has ended goes on no later than that. */
+const longestRetryMs = 3_600_000;
+/** A timer of more than 24 days would end at once. */
+const longestTimerMs = 86_400_000;
 
 /**
  * Reads all stored content again and again, at a bounded rate. Files that do not match their digest are quarantined and counted; the next
- * pull fetches them again. Each round starts at a random digest, so that frequent restarts do not leave the same files unchecked. It can
- * run while blobs are read and evicted.
+ * pull fetches them again. A round goes through the digests in their order, and a restart goes on where it was. It can run while blobs are
+ * read and evicted.
  */
 export class Scrubber {
   readonly name = 'scrubber';
@@ -32,46 +37,75 @@ export class Scrubber {
 
   async start(): Promise<void> {
     if (Number.isFinite(this.#deps.everyMs)) this.#running = this.#rounds();
+    else void this.#deps.progress.load(); // For the metrics.
   }
 
-  async stop(): Promise<void> {
+  async stop({ signal }: Waiting): Promise<void> {
     this.#stopping.abort(new Error('the scrubber is stopping'));
     await this.#running;
+    if (Number.isFinite(this.#deps.everyMs)) await abortable(this.#deps.progress.save(), signal).catch(() => {});
   }
 
-  /** One round over all content. */
+  /** The rest of the round in progress, or else one over all content. */
   async round({ signal }: Waiting): Promise<void> {
-    const startedAtMs = this.#deps.clock.monotonicMs();
+    const { progress } = this.#deps;
     const check = new ContentCheck({ ...this.#deps, part: 'scrubber' });
-    const startPosition = this.#deps.random();
-    let checkedBytes = 0;
-    for (const isFirstHalf of [true, false]) {
-      for await (const { digest } of this.#deps.store.list()) {
-        if (positionOf(digest) >= startPosition !== isFirstHalf) continue;
+    const after = await progress.begin();
+    for (let folder = Number.parseInt(after.slice(0, 2), 16) || 0; folder < 0x100; folder += 1) {
+      for (const digest of await this.#digestsIn(folder, { after, signal })) {
         signal.throwIfAborted();
-        checkedBytes += (await check.check(digest, { signal })).bytes;
+        await check.check(digest, { signal });
+        progress.passed(hexOf(digest));
       }
     }
-    this.#deps.observer.scrubbed({ bytes: checkedBytes, durationMs: this.#deps.clock.monotonicMs() - startedAtMs });
+    await progress.ended();
+  }
+
+  /** The stored digests in one of 256 parts of their space, in their order. */
+  async #digestsIn(
+    folder: number,
+    { after, signal }: Waiting & { readonly after: string },
+  ): Promise<readonly Digest[]> {
+    const digests: Digest[] = [];
+    const startingWith = folder.toString(16).padStart(2, '0');
+    for await (const { digest } of this.#deps.store.list({ startingWith })) {
+      signal.throwIfAborted();
+      if (hexOf(digest) > after) digests.push(digest);
+    }
+    return digests.toSorted((one, other) => (hexOf(one) < hexOf(other) ? -1 : 1));
   }
 
   async #rounds(): Promise<void> {
-    const { clock, everyMs, observer, wait } = this.#deps;
+    const { everyMs, progress } = this.#deps;
     const { signal } = this.#stopping;
-    while (!signal.aborted) {
-      const startedAtMs = clock.monotonicMs();
-      try {
-        await this.round({ signal });
-      } catch (cause) {
-        if (!signal.aborted) observer.internalError({ part: 'scrubber', cause });
-      }
-      const restMs = Math.max(0, everyMs - (clock.monotonicMs() - startedAtMs));
-      await wait(Math.max(restMs, 1_000), { signal }).catch(() => {}); // It only ends early when stopping.
+    await progress.load();
+    for (let restMs = progress.dueInMs(everyMs); ; ) {
+      await this.#rest(restMs);
+      if (signal.aborted) return;
+      restMs = Math.max(betweenRoundsMs, (await this.#tryRound()) ? progress.dueInMs(everyMs) : this.#retryAfterMs);
     }
   }
-}
 
-/** The position of a digest in the digest space, from 0 up to 1. */
-function positionOf(digest: Digest): number {
-  return Number.parseInt(hexOf(digest).slice(0, 4), 16) / 0x10000;
+  get #retryAfterMs(): number {
+    return Math.min(this.#deps.everyMs, longestRetryMs);
+  }
+
+  /** Resolves early when the scrubber stops. */
+  async #rest(restMs: number): Promise<void> {
+    const { signal } = this.#stopping;
+    for (let leftMs = restMs; leftMs > 0 && !signal.aborted; leftMs -= longestTimerMs)
+      await this.#deps.wait(Math.min(leftMs, longestTimerMs), { signal }).catch(() => {});
+  }
+
+  /** @returns whether it came to its end. */
+  async #tryRound(): Promise<boolean> {
+    const { signal } = this.#stopping;
+    try {
+      await this.round({ signal });
+      return true;
+    } catch (cause) {
+      if (!signal.aborted) this.#deps.observer.internalError({ part: 'scrubber', cause });
+      return false;
+    }
+  }
 }

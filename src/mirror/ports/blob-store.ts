@@ -38,8 +38,10 @@ export interface BlobStore {
   quarantine(digest: Digest, source: CorruptionSource): Promise<void>;
   /** Whether it is being read: such a blob is not evicted. */
   isBeingRead(digest: Digest): boolean;
-  /** Everything stored, in no order. */
-  list(): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }>;
+  /** Everything stored, or what has digests whose hex begins with these two characters, in no order. */
+  list(which?: {
+    readonly startingWith: string;
+  }): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }>;
   /** Bytes that count against the bound but are not visible content: running and partial downloads, and quarantine. */
   pendingBytes(): number;
   /** The part of `pendingBytes` that {@link BlobStore.dropPartial} can free. */

@@ -63,7 +63,7 @@ export interface Observer {
   /** A request or a connection was refused. */
   rejected(event: { readonly reason: RejectionReason }): void;
   /** A stored file was read and compared with its digest. */
-  integrityChecked(event: { readonly isIntact: boolean }): void;
+  integrityChecked(event: { readonly isIntact: boolean; readonly bytes: number }): void;
   upstreamAnswered(event: {
     readonly upstream: string;
     readonly kind: UpstreamRequestKind;
@@ -130,8 +130,6 @@ export interface Observer {
   corruptionFound(event: { readonly digest: Digest; readonly source: CorruptionSource }): void;
   /** The index has everything again that the store has. */
   indexRebuilt(): void;
-  /** The scrubber has read all stored content once. */
-  scrubbed(event: { readonly bytes: number; readonly durationMs: number }): void;
   /** A failure that is not reported to any client. */
   internalError(event: { readonly part: string; readonly cause: unknown }): void;
 }

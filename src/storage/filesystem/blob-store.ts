@@ -12,13 +12,13 @@ import { parallel } from '../../mirror/concurrency/parallel.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { algorithmOf, type Digest, digestOf } from '../../oci/digest.ts';
-import { blobPath, blobsFolder, digestAt } from '../layout.ts';
+import { blobFolders, blobPath, blobsFolder, digestAt } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
 import {
   failedWith,
   type FileCount,
-  filesBelow,
+  filesBelowAll,
   type FileStatus,
   type FileSystem,
   nodeFiles,
@@ -162,8 +162,11 @@ export class FileBlobStore implements BlobStore {
     return this.#readers.has(digest);
   }
 
-  async *list(): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }> {
-    const listed = parallel(filesBelow(this.#files, this.#path, blobsFolder), statusesTogether, async (path) => {
+  async *list(which?: {
+    readonly startingWith: string;
+  }): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }> {
+    const paths = filesBelowAll(this.#files, this.#path, which ? blobFolders(which.startingWith) : [blobsFolder]);
+    const listed = parallel(paths, statusesTogether, async (path) => {
       const digest = digestAt(path);
       const status = digest && (await this.#statusOf(path));
       return status && { digest, ...status };

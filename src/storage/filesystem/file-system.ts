@@ -232,6 +232,11 @@ export async function* filesBelow(
   }
 }
 
+/** Likewise, below one folder after the other. */
+export async function* filesBelowAll(files: FileSystem, root: string, paths: readonly string[]): AsyncIterable<string> {
+  for (const path of paths) yield* filesBelow(files, root, path);
+}
+
 /** A folder that was removed meanwhile is empty. */
 export async function* entriesIn(files: FileSystem, folder: string): AsyncIterable<FolderEntry> {
   try {

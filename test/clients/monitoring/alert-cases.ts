@@ -40,15 +40,15 @@ const days = (count: number) => count * 86_400;
 const forever = days(1e9);
 /** A store that is verified `every` so many seconds. */
 const verified = ({
-  startedAt = constant(0),
-  lastRound = constant(0),
+  begunAt = constant('NaN'),
+  lastRound = constant('NaN'),
   every = days(7),
 }: {
-  readonly startedAt?: string;
+  readonly begunAt?: string;
   readonly lastRound?: string;
   readonly every?: number;
 }): Series => ({
-  [gauge('process_start_time_seconds')]: startedAt,
+  [gauge('layerwell_scrub_round_started_timestamp_seconds')]: begunAt,
   [gauge('layerwell_scrub_last_completed_timestamp_seconds')]: lastRound,
   [gauge('layerwell_scrub_interval_seconds')]: constant(every),
 });
@@ -201,19 +201,19 @@ export const alertCases: Readonly<Record<string, AlertCase>> = {
     every: '12h',
     firing: [
       verified({ lastRound: constant(days(5)) }),
-      // Never, since the process was started.
-      verified({ startedAt: constant(0) }),
-      // Not since a restart.
-      verified({ startedAt: `0x16 ${constant(days(8), 80)}`, lastRound: `${constant(days(3), 16)} 0x80` }),
+      // The first round never ends.
+      verified({ begunAt: constant(1) }),
+      // Not since, whatever has begun meanwhile.
+      verified({ begunAt: `1x16 ${constant(days(38), 80)}`, lastRound: constant(days(3)) }),
     ],
     quiet: [
       verified({ lastRound: constant(days(15)) }),
-      // A restart a few days ago.
-      verified({ startedAt: constant(days(30)) }),
+      // The first round of a new store.
+      verified({ begunAt: constant(days(30)) }),
       // Less often, or never, as configured.
       verified({ lastRound: constant(days(5)), every: days(20) }),
-      verified({ every: forever }),
-      { 'process_start_time_seconds{job="other", instance="x"}': constant(0) },
+      verified({ begunAt: constant(1), every: forever }),
+      verified({}),
     ],
   },
   LayerwellEventLoopLag: {

@@ -70,7 +70,6 @@ export class RecordingObserver implements Observer, StoreObserver {
   integrityChecked(): void {}
   circuitChanged(): void {}
   blobBytes(): void {}
-  scrubbed(): void {}
   answered(): void {}
   downloadStarted(): void {}
   downloadsWaiting(): void {}

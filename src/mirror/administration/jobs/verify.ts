@@ -2,8 +2,8 @@ import type { Digest } from '../../../oci/digest.ts';
 import type { Tag } from '../../../oci/reference.ts';
 import { abortable } from '../../concurrency/abortable-wait.ts';
 import { ContentCheck, type ContentCheckDeps } from '../../eviction/content-check.ts';
+import type { ScrubProgress } from '../../eviction/scrub-progress.ts';
 import type { BlobStore } from '../../ports/blob-store.ts';
-import type { Clock } from '../../ports/clock.ts';
 import type { Observer } from '../../ports/observer.ts';
 import { type RepositoryId, repositoryKey, repositoryNamed } from '../../ports/repository-id.ts';
 import type { Catalogue, Index } from '../../ports/store-index.ts';
@@ -31,8 +31,8 @@ export interface VerifyOrder {
 export interface VerifyDeps extends Omit<ContentCheckDeps, 'part' | 'bytesPerSecond' | 'wait'> {
   readonly store: Pick<BlobStore, 'list' | 'open' | 'quarantine'>;
   readonly index: Catalogue & Pick<Index, 'hasContent' | 'totals'>;
-  readonly observer: Pick<Observer, 'integrityChecked' | 'internalError' | 'scrubbed'>;
-  readonly clock: Pick<Clock, 'monotonicMs'>;
+  readonly observer: Pick<Observer, 'integrityChecked' | 'internalError'>;
+  readonly scrubbing: Pick<ScrubProgress, 'allRead'>;
   /** Resolves when what was pulled is written. */
   readonly written: () => Promise<void>;
   /** What a tag pointed at when it was last confirmed. */
@@ -90,8 +90,7 @@ export class Verify {
 
   /** All that is stored, then what the index has and the store does not. */
   async #checkAll(check: ContentCheck, report: VerifyReport, waiting: Waiting): Promise<void> {
-    const { store, index, observer, clock } = this.#deps;
-    const startedAtMs = clock.monotonicMs();
+    const { store, index, scrubbing } = this.#deps;
     const { manifests, blobs } = await index.totals();
     report.total = manifests + blobs;
     for await (const { digest } of store.list()) {
@@ -99,7 +98,7 @@ export class Verify {
       const { result, bytes } = await check.check(digest, waiting);
       if (result !== 'missing') report.checked(digest, result, bytes); // Else it was evicted.
     }
-    observer.scrubbed({ bytes: report.told.bytes, durationMs: clock.monotonicMs() - startedAtMs });
+    await abortable(scrubbing.allRead(), waiting.signal);
     for await (const repositoryId of this.#repositories(report)) {
       for await (const digest of this.#digestsOf({ kind: 'repository', repositoryId }, report)) {
         waiting.signal.throwIfAborted();

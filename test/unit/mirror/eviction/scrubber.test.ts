@@ -2,9 +2,11 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Scrubber, type ScrubberDeps } from '../../../../src/mirror/eviction/scrubber.ts';
-import { type Digest, digestOf, hexOf } from '../../../../src/oci/digest.ts';
+import { ScrubProgress } from '../../../../src/mirror/eviction/scrub-progress.ts';
+import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { blobPath } from '../../../../src/storage/layout.ts';
 import { fileStores } from '../../../support/file-stores.ts';
+import type { ManualClock } from '../../../support/manual-clock.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 import { RecordingObserver } from '../../upstream/recording-observer.ts';
 
@@ -27,22 +29,41 @@ async function flipFirstByte(path: string): Promise<void> {
   await file.close();
 }
 
-function scrubberOver(
-  { store, clock }: Pick<ScrubberDeps, 'store' | 'clock'>,
-  waits: number[] = [],
-  startPosition = 0,
-) {
-  const wait = async (ms: number) => waits.push(ms);
-  return new Scrubber({
-    store,
-    clock,
-    observer: new RecordingObserver(),
+/** A file in memory. */
+class MemoryFile {
+  bytes: Buffer | undefined;
+  writes = 0;
+
+  read = async () => this.bytes;
+
+  write = async (bytes: Uint8Array) => {
+    this.bytes = Buffer.from(bytes);
+    this.writes += 1;
+  };
+}
+
+interface Scrubbed extends Partial<Omit<ScrubberDeps, 'store'>> {
+  readonly store: ScrubberDeps['store'];
+  readonly clock: ManualClock;
+  readonly file?: MemoryFile;
+}
+
+const observer = new RecordingObserver();
+
+/** A scrubber of a process that has just started. */
+async function scrubberOver({ clock, file = new MemoryFile(), ...replaced }: Scrubbed, waits: number[] = []) {
+  const progress = new ScrubProgress({ file, clock, observer });
+  await progress.load();
+  const scrubber = new Scrubber({
+    observer,
+    progress,
     everyMs: 1_000,
     bytesPerSecond: 100,
-    random: () => startPosition,
     onQuarantined: () => {},
-    wait,
+    wait: async (ms: number) => waits.push(ms),
+    ...replaced,
   });
+  return Object.assign(scrubber, { progress });
 }
 
 const never = { signal: new AbortController().signal };
@@ -53,7 +74,7 @@ test('a blob whose bytes changed on the disk is quarantined, and the others stay
   if (!good || !bad) throw new Error('two blobs were stored');
   await flipFirstByte(join(kept.path, blobPath(bad)));
 
-  await scrubberOver(kept).round(never);
+  await (await scrubberOver(kept)).round(never);
 
   expect(kept.corrupt).toEqual([bad]);
   expect(await kept.store.open(bad)).toBeUndefined();
@@ -63,7 +84,8 @@ test('a blob whose bytes changed on the disk is quarantined, and the others stay
 
 test('it waits as long as its rate demands', async () => {
   const waits: number[] = [];
-  await scrubberOver(await stored('x'.repeat(50), 'y'.repeat(25)), waits).round(never);
+  const scrubber = await scrubberOver(await stored('x'.repeat(50), 'y'.repeat(25)), waits);
+  await scrubber.round(never);
 
   expect(waits.toSorted((one, other) => one - other)).toEqual([250, 500]);
 });
@@ -73,33 +95,115 @@ test('stop ends a round at once', async () => {
   const stop = new AbortController();
   stop.abort(new Error('stopping'));
 
-  await expect(scrubberOver(kept).round({ signal: stop.signal })).rejects.toThrow('stopping');
+  const scrubber = await scrubberOver(kept);
+  await expect(scrubber.round({ signal: stop.signal })).rejects.toThrow('stopping');
   expect(kept.corrupt).toEqual([]);
 });
 
-test('wherever a round starts, it checks everything once', async () => {
-  const texts = Array.from({ length: 20 }, (_, index) => 'x'.repeat(index + 1));
-  const kept = await stored(...texts);
-  const all = texts.map(({ length }) => length * 10).toSorted((one, other) => one - other);
-  for (const startPosition of [0, 0.3, 0.99]) {
-    const waits: number[] = [];
-    await scrubberOver(kept, waits, startPosition).round(never);
-    expect(waits.toSorted((one, other) => one - other)).toEqual(all);
+/** Twenty blobs, and a store that writes down which of them are opened, and stops the process after a few. */
+async function twenty() {
+  const kept = await stored(...Array.from({ length: 20 }, (_, place) => 'x'.repeat(place + 1)));
+  const opened: Digest[] = [];
+  const stoppedAfter = (count: number) => {
+    const stop = new AbortController();
+    const open = async (digest: Digest) => {
+      opened.push(digest);
+      if (opened.length === count) stop.abort(new Error('stopping'));
+      return kept.store.open(digest);
+    };
+    const store: ScrubberDeps['store'] = {
+      list: (which) => kept.store.list(which),
+      quarantine: async () => {},
+      open,
+    };
+    return { store, signal: stop.signal };
+  };
+  return { ...kept, opened, stoppedAfter, file: new MemoryFile(), inOrder: kept.digests.toSorted() };
+}
+
+test('processes that end before a round does read everything once, and the round ends', async () => {
+  const { clock, file, opened, stoppedAfter, inOrder } = await twenty();
+  const startedAtMs = clock.now();
+  for (const count of [1, 7, 15]) {
+    const { store, signal } = stoppedAfter(count);
+    const scrubber = await scrubberOver({ store, clock, file });
+    await expect(scrubber.round({ signal })).rejects.toThrow('stopping');
+    await scrubber.progress.save();
+    clock.advance(86_400_000);
   }
+  const last = await scrubberOver({ store: stoppedAfter(Infinity).store, clock, file });
+  expect(last.progress.times).toMatchObject({ startedAtMs });
+  expect(last.progress.times.completedAtMs).toBeUndefined();
+  await last.round(never);
+
+  expect(opened).toEqual(inOrder);
+  const next = await scrubberOver({ store: stoppedAfter(Infinity).store, clock, file });
+  expect(next.progress.times).toEqual({ startedAtMs, completedAtMs: clock.now() });
 });
 
-test('a round may start at the end, so that the last blobs are checked though processes end soon', async () => {
-  const kept = await stored(...Array.from({ length: 20 }, (_, index) => 'x'.repeat(index + 1)));
-  const last = kept.digests.toSorted().at(-1);
-  if (!last) throw new Error('there are twenty');
-  const place = Number.parseInt(hexOf(last).slice(0, 4), 16) / 0x10000;
-  const stop = new AbortController();
-  const lookedAt: Digest[] = [];
-  const open = async (digest: Digest) => {
-    if (lookedAt.push(digest) === 2) stop.abort(new Error('stopping'));
-    return kept.store.open(digest);
+test('a process that is killed reads again at most what was read in the last minute', async () => {
+  const { clock, file, opened, stoppedAfter, inOrder } = await twenty();
+  const { store, signal } = stoppedAfter(10);
+  const wait = async () => clock.advance(25_000);
+  await expect((await scrubberOver({ store, clock, file, wait })).round({ signal })).rejects.toThrow('stopping');
+  const read = opened.length;
+  expect(file.writes).toBeLessThan(5);
+
+  await (await scrubberOver({ store: stoppedAfter(Infinity).store, clock, file })).round(never);
+  expect([...new Set(opened)]).toEqual(inOrder);
+  expect(opened.length - inOrder.length).toBeLessThanOrEqual(3);
+  expect(read).toBe(10);
+});
+
+test('after a restart the next round begins when it is due, however far the clock was set', async () => {
+  const { store, clock, file } = await twenty();
+  await (await scrubberOver({ store, clock, file })).round(never);
+  clock.advance(400);
+  const { progress } = await scrubberOver({ store, clock, file });
+  expect(progress.dueInMs(1_000)).toBe(600);
+  clock.setWallClock(-86_400_000);
+  expect(progress.dueInMs(1_000)).toBe(1_000);
+  clock.setWallClock(10 * 86_400_000);
+  expect(progress.dueInMs(1_000)).toBe(0);
+});
+
+test('progress that cannot be read or written costs a new round, and nothing else', async () => {
+  const { store, clock, file, opened, stoppedAfter, inOrder } = await twenty();
+  for (const damaged of ['', 'nonsense', '[]', '{"startedAtMs":"x","after":"../..","completedAtMs":-1}']) {
+    file.bytes = Buffer.from(damaged);
+    expect((await scrubberOver({ store, clock, file })).progress.times).toEqual({});
+  }
+  file.write = async () => {
+    throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
   };
-  const store = { list: () => kept.store.list(), open, quarantine: async () => {} };
-  await expect(scrubberOver({ ...kept, store }, [], place).round(stop)).rejects.toThrow('stopping');
-  expect(lookedAt[0]).toBe(last);
+  await (await scrubberOver({ store: stoppedAfter(Infinity).store, clock, file })).round(never);
+  expect(opened).toEqual(inOrder);
+});
+
+test('a round that is due in a month does not begin at once, and a disk that fails is asked again within an hour', async () => {
+  const { store, clock } = await twenty();
+  const waits: number[] = [];
+  const month = 30 * 86_400_000;
+  let lists = 0;
+  const list: ScrubberDeps['store']['list'] = (which) => {
+    lists += 1;
+    if (lists === 1) throw new Error('EIO');
+    return store.list(which);
+  };
+  const stopped = Promise.withResolvers<void>();
+  const wait = async (ms: number) => {
+    waits.push(ms);
+    if (waits.length === 32) stopped.resolve();
+    if (waits.length >= 32) await new Promise(() => {});
+  };
+  const scrubber = await scrubberOver({
+    store: { open: async () => undefined, quarantine: async () => {}, list },
+    clock,
+    wait,
+    everyMs: month,
+  });
+  await scrubber.start();
+  await stopped.promise;
+  expect(waits[0]).toBe(3_600_000);
+  expect(waits.slice(1, 31)).toEqual(Array.from({ length: 30 }, () => 86_400_000));
 });
