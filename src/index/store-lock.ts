@@ -30,6 +30,7 @@ export class StoreLock implements StoreRuns {
   #isMoved = false;
   #timer: NodeJS.Timeout | undefined;
   #held: Promise<void> | undefined;
+  #verifying: Promise<void> | undefined;
 
   constructor(deps: StoreLockDeps) {
     this.#deps = deps;
@@ -89,8 +90,18 @@ export class StoreLock implements StoreRuns {
     return ['lock.sqlite', 'blobs/lock.sqlite'].map((name) => join(this.#deps.folder, name));
   }
 
-  /** If the file of a lock is renamed or removed, the lock is kept, but a second process could lock a new file at the path. */
-  async #verify(): Promise<void> {
+  /**
+   * If the file of a lock is renamed or removed, the lock is kept, but a second process could lock a new file at the path. Callers at the
+   * same time share one look: an eviction removes many files.
+   */
+  #verify(): Promise<void> {
+    this.#verifying ??= this.#verifyNow().finally(() => {
+      this.#verifying = undefined;
+    });
+    return this.#verifying;
+  }
+
+  async #verifyNow(): Promise<void> {
     const { files, folder, observer } = this.#deps;
     const found = await Promise.all([...this.#locked.keys()].map((path) => files.identity(path)));
     const wasMoved = this.#isMoved;

@@ -133,6 +133,19 @@ test('a process whose store was renamed writes nothing to a replacement, and con
   expect(first.isMoved).toBe(false);
 });
 
+test('writers at the same time look at the lock once', async () => {
+  const folder = await temporaryDirectory();
+  const files = new ScriptedFiles();
+  const { lock } = lockOf(folder, files);
+  await lock.start();
+  const looks = () => files.calls.filter(({ operation }) => operation === 'lstat').length;
+  const before = looks();
+  await lock.hold();
+  const ofOne = looks() - before;
+  await Promise.all(Array.from({ length: 20 }, () => lock.hold()));
+  expect(looks() - before).toBe(2 * ofOne);
+});
+
 test('a renamed store is noticed without a write', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   onTestFinished(() => void vi.useRealTimers());
