@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Digest } from '../../oci/digest.ts';
+import { parallel } from '../concurrency/parallel.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Observer } from '../ports/observer.ts';
 import { distinctRecords, type RecordKey, type RecordStore } from '../ports/record-store.ts';
@@ -35,6 +36,8 @@ const pageSize = 32;
 const pageSizeBesidePins = 256;
 /** How many records are removed at the same time: a base layer, or a repository of nightly builds, may have thousands. */
 const removedTogether = 16;
+/** How many contents are removed at the same time. */
+const evictedTogether = 16;
 
 /** Finds the content to evict, and removes it with its records. */
 export class Eviction {
@@ -82,6 +85,17 @@ export class Eviction {
       for (const { digest } of victims) if (await pins.isPinned(digest)) pinned.add(digest);
       if (pinned.size === before) return victims;
     }
+  }
+
+  /** Evicts several contents, some at the same time: each takes several calls of the disk. @returns with each whether it is gone. */
+  evictAll(
+    contents: readonly EvictableContent[],
+    reason: 'lru',
+  ): AsyncIterable<{ readonly content: EvictableContent; readonly isGone: boolean }> {
+    return parallel(contents, evictedTogether, async (content) => ({
+      content,
+      isGone: await this.evict(content, reason),
+    }));
   }
 
   /**

@@ -226,9 +226,9 @@ export class Space {
     const victims = await this.#eviction.next({ bytesNeeded, contentsNeeded, usedBeforeMs: Infinity });
     if (await this.#staleRepositories.evictOne(victims[0]?.usedAtMs ?? Infinity)) return true;
     let isSomeGone = false;
-    for (const victim of victims) {
-      if (!(await this.#eviction.evict(victim, 'lru'))) continue;
-      this.#meter.freed(victim.diskBytes, measured);
+    for await (const { content, isGone } of this.#eviction.evictAll(victims, 'lru')) {
+      if (!isGone) continue;
+      this.#meter.freed(content.diskBytes, measured);
       isSomeGone = true;
     }
     return isSomeGone;

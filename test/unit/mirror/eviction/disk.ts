@@ -1,6 +1,7 @@
 import { Space, type SpaceDeps } from '../../../../src/mirror/eviction/space.ts';
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
+import type { Gate } from '../../../support/gate.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { MemoryIndex } from '../../../support/memory-index.ts';
 import { noLooseRecords } from '../../../support/no-loose-records.ts';
@@ -32,6 +33,10 @@ export class Disk {
   partialBytes = 0;
   fails = false;
   isRemoved = false;
+  /** Until it opens the disk removes nothing. */
+  holdRemovals: Gate | undefined;
+  /** How many files are being removed. */
+  removing = 0;
   readonly space: Space;
 
   constructor({ keep = [], ...more }: Partial<SpaceDeps> & { readonly keep?: readonly string[] } = {}) {
@@ -49,6 +54,9 @@ export class Disk {
         remove: async () => {
           if (this.fails) throw new Error('EIO');
           this.isRemoved = true;
+          this.removing += 1;
+          await this.holdRemovals?.opened;
+          this.removing -= 1;
         },
         isBeingRead: (digest) => this.busy.has(digest),
         pendingBytes: () => this.pendingBytes,

@@ -1,8 +1,10 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
+import { gate } from '../../../support/gate.ts';
 import { MemoryRecords } from '../../../support/memory-records.ts';
 import { Disk } from './disk.ts';
 
@@ -62,6 +64,20 @@ test('content in storage.keep is not read again for every victim', async () => {
   for (const _ of ['a', 'b', 'c', 'd']) expect(await disk.space.reserve(25)).toBeDefined();
   expect(disk.left).toEqual([]);
   expect(evictable).toHaveBeenCalledTimes(4);
+});
+
+test('what is evicted together leaves the disk together, a bounded number of files at a time', async () => {
+  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
+  await disk.put(...Array.from({ length: 30 }, (_, usedAtMs) => ({ name: `old ${usedAtMs}`, size: 30, usedAtMs })));
+  const removals = gate();
+  disk.holdRemovals = removals;
+  const reserved = disk.space.reserve(1_000);
+  await vi.waitFor(() => expect(disk.removing).toBe(16));
+  for (let turn = 0; turn < 50; turn += 1) await nextTurn();
+  expect(disk.removing).toBe(16);
+  removals.open();
+  expect(await reserved).toBeDefined();
+  expect(disk.index.contents.size).toBe(0);
 });
 
 test('reservations get their turn during a sweep, and one sweep runs at a time', async () => {
