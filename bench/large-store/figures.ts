@@ -120,7 +120,7 @@ export async function measureEviction(
 ): Promise<Measured> {
   const evictions = () => metric(mirror.managementUrl, /^layerwell_cache_evictions_total\{reason="lru"\} (\S+)$/m);
   // Each content has a block, and its record another.
-  const blob = randomBlob(evicted * 2 * 4_096, 'large');
+  const blob = randomBlob(evicted * 2 * 4_096, `cold ${Date.now()}`);
   registry.content.addBlob('app/cold', blob);
   const before = await evictions();
   let seconds = 0;
