@@ -15,6 +15,7 @@ import { DurableFolders } from '../storage/filesystem/durable-folders.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { type FileSystem, nodeFiles, observedFiles } from '../storage/filesystem/file-system.ts';
 import { FileRecordStore } from '../storage/filesystem/record-store.ts';
+import { RemovalReserve } from '../storage/filesystem/removal-reserve.ts';
 import { StateFile } from '../storage/filesystem/state-file.ts';
 import { storeIdIn } from '../storage/filesystem/store-id.ts';
 import { scrubFile } from '../storage/layout.ts';
@@ -43,6 +44,8 @@ export interface Stores {
   readonly store: FileBlobStore;
   readonly records: FileRecordStore;
   readonly scrubbing: ScrubProgress;
+  /** On the disk of an index that is a file. */
+  readonly reserve?: RemovalReserve;
 }
 
 /** Makes the stores of a configuration; nothing is opened yet. */
@@ -58,8 +61,11 @@ export function createStores({ storage, index }: Config, deps: StoresDeps): Stor
   const scrubbing = scrubProgressIn(path, { files, clock, observer, hold });
   const contents = { lock, store, records, scrubbing };
   const common = { observer, clock, runs: lock, keep };
-  if (index.driver === 'sqlite')
-    return { ...contents, index: new SqliteIndex({ ...common, path: index.path, files: folders }) };
+  if (index.driver === 'sqlite') {
+    const file = `${index.path}.reserve`;
+    const reserve = new RemovalReserve({ file, files, observer, maxBytes: storage.maxBytes, hold });
+    return { ...contents, reserve, index: new SqliteIndex({ ...common, path: index.path, files: folders }) };
+  }
   const settings = redisSettingsOf(index.redis);
   const redis = new RedisConnection({ name: 'index', settings, clock, observer });
   const onRefused = (cause: unknown) => observer.internalError({ part: 'store id', cause });

@@ -79,9 +79,9 @@ interface Core extends Required<MirrorParts> {
 
 /** Builds the parts of the mirror and connects them. */
 export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: MirrorRules): AssembledMirror {
-  const { shared = {}, caches = noOtherCaches, redirects = noRedirects, tracing, pins } = parts;
+  const { shared = {}, caches = noOtherCaches, redirects = noRedirects, tracing, pins, reserve } = parts;
   const core = createCore(
-    { ...parts, shared, caches, redirects, tracing, pins },
+    { ...parts, shared, caches, redirects, tracing, pins, reserve },
     limits,
     new CurrentPolicies(policiesOf(rules)),
   );

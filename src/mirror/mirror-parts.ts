@@ -18,6 +18,7 @@ import type { Catalogue, Index, TagOfRepository } from './ports/store-index.ts';
 import type { UpstreamDirectory } from './ports/upstream.ts';
 import type { RateLimits } from './routing/rate-limits.ts';
 import type { PinnedContent } from './eviction/eviction.ts';
+import type { SpaceDeps } from './eviction/space.ts';
 import type { SpaceLimits } from './eviction/store-meter.ts';
 import type { FreshnessRules } from './tags/freshness.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -37,6 +38,8 @@ export interface MirrorParts {
   readonly caches?: OtherCache;
   /** By default nothing is pinned. */
   readonly pins?: PinnedContent | undefined;
+  /** By default nothing can be removed from a disk without a free byte. */
+  readonly reserve?: SpaceDeps['reserve'];
   /** By default clients are never redirected. */
   readonly redirects?: BlobRedirects;
   /** By default requests are not traced. */

@@ -19,6 +19,7 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     │   incoming/<id>.json                               the checkpoint: which blob, from which upstream, and how much is on the disk
  *     ├── store-id                                         the id of the store, where a view of it lies elsewhere
  *     ├── lock.sqlite, blobs/lock.sqlite                   held by the process that uses the store
+ *     ├── index.sqlite, index.sqlite.reserve              the index, unless it lies elsewhere; room for removals on a full disk
  *     ├── minutes.json                                     the statistics by minute
  *     ├── events/<number>.log                             what webhooks have not taken yet, a line for each event
  *     │   events/positions.json                            how far each webhook has got

@@ -29,6 +29,8 @@ export interface SpaceDeps {
   readonly onEvicted: (records: readonly RecordKey[], digest?: Digest) => void;
   /** Absent: nothing is pinned. */
   readonly pins?: PinnedContent | undefined;
+  /** Room that is given back so that something can be removed from a full disk; absent: there is none. */
+  readonly reserve?: { readonly prepare: () => Promise<void> } | undefined;
 }
 
 /** Room reserved for one download. */
@@ -97,21 +99,21 @@ export class Space {
   /** Removes content, however recently it was pulled, if `mayGo` says so when it is its turn, unless the mirror stops. @returns whether it is gone. */
   purge(content: EvictableContent, mayGo: () => Promise<boolean>): Promise<boolean> {
     const { signal } = this.#stopping;
-    return this.#inTurn(
+    return this.#removing(
       async () => !signal.aborted && (await mayGo()) && (await this.#eviction.evict(content, 'purge')),
     );
   }
 
   /** Forgets content of which a record was to be written, if `isMissing` says so when it is its turn. */
   forgetIfMissing(record: RecordKey & { readonly digest: Digest }, isMissing: () => Promise<boolean>): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#removing(async () => {
       if (await isMissing()) await this.#eviction.forgetMissing(record);
     });
   }
 
   /** Removes the records of a repository. @returns whether they are gone. */
   purgeRepository(repositoryId: RepositoryId): Promise<boolean> {
-    return this.#inTurn(() => this.#staleRepositories.evict(repositoryId));
+    return this.#removing(() => this.#staleRepositories.evict(repositoryId));
   }
 
   /** What the store uses of the disk now. */
@@ -150,7 +152,7 @@ export class Space {
     const { store, unusedForMs, index, loose } = this.#deps;
     const nowMs = this.#time.now();
     const leftBeforeMs = nowMs - resumedWithinMs;
-    await this.#inTurn(() => store.dropPartial({ bytes: 0, leftBeforeMs }));
+    await this.#removing(() => store.dropPartial({ bytes: 0, leftBeforeMs }));
     await loose.sweep({ signal });
     this.#staleRepositories.recheck();
     while (!signal.aborted && (await this.#inTurn(() => this.#freeSome(0))) === 'freed');
@@ -165,6 +167,13 @@ export class Space {
     const [victim] = await this.#eviction.next({ bytesNeeded: 0, contentsNeeded: 1, usedBeforeMs });
     if (victim) return this.#eviction.evict(victim, 'unused');
     return this.#staleRepositories.evictOne(usedBeforeMs);
+  }
+
+  #removing<Result>(remove: () => Promise<Result>): Promise<Result> {
+    return this.#inTurn(async () => {
+      await this.#deps.reserve?.prepare();
+      return remove();
+    });
   }
 
   #promise(bytes: number): Reservation {
@@ -203,6 +212,7 @@ export class Space {
     const shortage = await this.#meter.shortage(wantedBytes, this.#promisedBytes);
     const { shortBytes, bytesNeeded, filesNeeded, inodesNeeded, measured, totals } = shortage;
     if (bytesNeeded === 0 && filesNeeded === 0) return shortBytes === 0 ? 'enough' : 'impossible';
+    await this.#deps.reserve?.prepare();
     const needed = { bytes: Math.max(1, bytesNeeded), leftBeforeMs: -Infinity };
     const records = Math.min(recordsPerStep, Math.max(filesNeeded, Math.ceil(bytesNeeded / blockBytes)));
     const freedBytes = (await store.dropPartial(needed)) || (await loose.drop(records)) * blockBytes;

@@ -1,0 +1,82 @@
+import { randomBytes } from 'node:crypto';
+import { dirname } from 'node:path';
+import { refusesForNow } from '../../mirror/ports/blob-store.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import { failedWith, type FileSystem } from './file-system.ts';
+
+export interface RemovalReserveDeps {
+  /** Its file, on the disk of the index. */
+  readonly file: string;
+  readonly files: Pick<FileSystem, 'freeSpace' | 'open' | 'stat' | 'unlink'>;
+  readonly observer: Pick<Observer, 'internalError'>;
+  /** The bound of the store. */
+  readonly maxBytes: number;
+  /** Resolves when this process may write to the store. @throws when it may not. */
+  readonly hold: () => Promise<void>;
+}
+
+/** As long as SQLite's write-ahead log gets before it is written from its beginning again. */
+const mostBytes = 4 * 1024 * 1024;
+/** What it takes at most, of the disk and of the bound of the store. */
+const shareOfDisk = 1 / 32;
+const shareOfStore = 1 / 64;
+/** It is made when so many times its size are free, so that it is not made and removed in turn. */
+const freeToBeMade = 4;
+
+/**
+ * A file that is only there to be removed: nothing can be removed from the index without writing to its log, so a disk without a free byte
+ * could never be emptied. It has random bytes, since a file system may compress others to nothing.
+ */
+export class RemovalReserve {
+  readonly #deps: RemovalReserveDeps;
+
+  constructor(deps: RemovalReserveDeps) {
+    this.#deps = deps;
+  }
+
+  /** To be called before something is removed, and now and then: gives the room back if the disk has less, and takes it when there is plenty. */
+  async prepare(): Promise<void> {
+    const { files, file, observer, hold } = this.#deps;
+    try {
+      const { bytes: freeBytes, sizeBytes } = await files.freeSpace(dirname(file));
+      const bytes = this.#bytesOn(sizeBytes);
+      const heldBytes = await this.#heldBytes();
+      if (freeBytes < bytes && heldBytes !== undefined) {
+        await hold();
+        await files.unlink(file);
+      } else if (heldBytes !== bytes && freeBytes >= freeToBeMade * bytes) {
+        await hold();
+        if (heldBytes !== undefined) await files.unlink(file);
+        await this.#make(bytes);
+      }
+    } catch (cause) {
+      if (failedWith(cause, 'ENOENT') || refusesForNow(cause)) return; // The index makes its folder.
+      observer.internalError({ part: 'store', cause });
+    }
+  }
+
+  #bytesOn(diskBytes = Infinity): number {
+    const bytes = Math.min(mostBytes, diskBytes * shareOfDisk, this.#deps.maxBytes * shareOfStore);
+    return Math.floor(bytes / 4096) * 4096;
+  }
+
+  async #heldBytes(): Promise<number | undefined> {
+    try {
+      return (await this.#deps.files.stat(this.#deps.file)).size;
+    } catch (cause) {
+      if (failedWith(cause, 'ENOENT')) return undefined;
+      throw cause;
+    }
+  }
+
+  async #make(bytes: number): Promise<void> {
+    if (bytes === 0) return;
+    const file = await this.#deps.files.open(this.#deps.file, 'create');
+    try {
+      for (let at = 0; at < bytes; ) at += await file.write([randomBytes(Math.min(bytes - at, 256 * 1024))], at);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import { stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { nodeFiles } from '../../../../src/storage/filesystem/file-system.ts';
+import { RemovalReserve } from '../../../../src/storage/filesystem/removal-reserve.ts';
+import { temporaryDirectory } from '../../../support/temp-directory.ts';
+
+const mib = 1024 * 1024;
+
+async function reserveOn({ sizeBytes = 1024 * mib, maxBytes = 1024 * mib } = {}) {
+  const file = join(await temporaryDirectory(), 'index.sqlite.reserve');
+  const disk = { bytes: sizeBytes, sizeBytes };
+  const failures: unknown[] = [];
+  const scripted = { open: (...asked: Parameters<typeof nodeFiles.open>) => nodeFiles.open(...asked) };
+  const reserve = new RemovalReserve({
+    file,
+    files: { ...nodeFiles, open: (...asked) => scripted.open(...asked), freeSpace: async () => disk },
+    observer: { internalError: ({ cause }) => failures.push(cause) },
+    maxBytes,
+    hold: async () => {},
+  });
+  const heldBytes = () =>
+    stat(file).then(
+      ({ size }) => size,
+      () => 0,
+    );
+  return { reserve, disk, file, failures, scripted, heldBytes };
+}
+
+test('the reserve is given back when the disk has less room than it, and is made again when there is plenty', async () => {
+  const { reserve, disk, heldBytes } = await reserveOn();
+  const steps = [1024 * mib, 5 * mib, 4 * mib - 1, 0, 8 * mib, 16 * mib - 1, 16 * mib];
+  const held: number[] = [];
+  for (const free of steps) {
+    disk.bytes = free;
+    await reserve.prepare();
+    held.push((await heldBytes()) / mib);
+  }
+  expect(held).toEqual([4, 4, 0, 0, 0, 0, 4]);
+});
+
+test('the reserve is small on a small disk, and beside a small store', async () => {
+  for (const [sizes, bytes] of [
+    [{ sizeBytes: 32 * mib }, mib],
+    [{ maxBytes: 64 * mib }, mib],
+    [{ maxBytes: 100 }, 0],
+  ] as const) {
+    const { reserve, heldBytes, failures } = await reserveOn(sizes);
+    await reserve.prepare();
+    expect([await heldBytes(), failures]).toEqual([bytes, []]);
+  }
+});
+
+test('a reserve that a killed process left half written is completed', async () => {
+  const { reserve, file, heldBytes } = await reserveOn();
+  await writeFile(file, 'half');
+  await reserve.prepare();
+  expect(await heldBytes()).toBe(4 * mib);
+});
+
+test('a disk that refuses the reserve keeps nothing from being removed, and what is no refusal is reported', async () => {
+  const { reserve, scripted, failures } = await reserveOn();
+  for (const code of ['ENOSPC', 'EROFS', 'ENOENT', 'EIO']) {
+    scripted.open = () => Promise.reject(Object.assign(new Error(code), { code }));
+    await reserve.prepare();
+  }
+  expect(failures).toMatchObject([{ code: 'EIO' }]);
+});
