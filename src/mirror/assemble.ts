@@ -152,6 +152,7 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   const tagRecords = new TagRecords({ records, index, background, onRecorded, batchMs: confirmationBatchMs });
   const onEvicted = (keys: readonly RecordKey[], digest?: Digest) => {
     forgetEvicted(keys, { tagRecords, manifests, links });
+    records.contentRemoved(keys);
     if (!digest) return;
     smallBlobs.forget(digest);
     parts.shared.removed?.(digest);

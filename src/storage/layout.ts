@@ -121,6 +121,12 @@ export function isRecordsFolder(name: string): boolean {
   return name.startsWith('_');
 }
 
+/** Whether a folder, `path`, holds nothing but links: records of manifests or of blobs. */
+export function isLinksFolder(path: string): boolean {
+  const [folder, algorithm] = path.split('/').slice(-2);
+  return algorithm !== undefined && (folder === folderByKind.manifest || folder === folderByKind.blob);
+}
+
 /** The record that belongs at `path`; undefined for any other path. */
 export function recordKeyAt(path: string): RecordKey | undefined {
   const key = recordKeyLike(path.split('/'));

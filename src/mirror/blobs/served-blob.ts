@@ -188,7 +188,7 @@ export function withoutUnreadable(records: RecordStore, observer: Pick<Observer,
     read: (key) => unlessUnreadable(observer, 'records', () => records.read(key)),
     write: (key, value) => records.write(key, value),
     remove: (key) => records.remove(key),
-    list: () => records.list(),
+    list: (which) => records.list(which),
     use: () => records.use(),
   };
 }

@@ -1,6 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../ports/clock.ts';
-import { blockBytes, type DiskUse, type RecordKey, recordName, type RecordStore } from '../ports/record-store.ts';
+import {
+  blockBytes,
+  type DiskUse,
+  type ListedRecords,
+  type RecordKey,
+  recordName,
+  type RecordStore,
+} from '../ports/record-store.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
 
@@ -25,8 +32,10 @@ interface Loose {
 
 /** How long a record without stored content is kept. */
 const unneededForMs = 7 * 24 * 3_600_000;
-/** How many needed records each sweep checks again. */
+/** How many records of evicted content each sweep checks. */
 const checkedPerSweep = 1_000;
+/** All records are looked at again so often: content may have gone in other ways than by eviction. */
+const surveyEveryMs = 24 * 3_600_000;
 /** More than one, so that each write above the bound leaves fewer records than before. */
 const droppedPerWrite = 8;
 /** Records that are checked in one turn of the event loop. */
@@ -37,16 +46,16 @@ const recordsPerTurn = 50;
  * up, listings, visibility verdicts). A record is needed while its content is stored. When room is short the others are dropped first, least
  * recently used first; after a week they are dropped in any case.
  *
- *     written, or found ─▶ unchecked ─▶ dropped, if none of its content is stored
- *                              ▲   └──▶ needed (a tag is then removed with its content, and no longer tracked here)
- *                              └─ sweep ─┘
+ *     written, found, or content of it evicted ─▶ unchecked ─▶ dropped, if none of its content is stored
+ *                                                         └──▶ needed, and no longer in memory
  */
 export class LooseRecords implements RecordStore {
   readonly #deps: LooseRecordsDeps;
   /** Least recently used first. */
   #unchecked = new Map<string, Loose>();
-  readonly #needed = new Map<string, Loose>();
-  #isSurveyed = false;
+  /** Records of which some content was evicted, and that may exist. At most `maxUnchecked`: a survey finds the others. */
+  readonly #formerlyNeeded = new Map<string, RecordKey>();
+  #surveyedAtMs = -Infinity;
 
   constructor(deps: LooseRecordsDeps) {
     this.#deps = deps;
@@ -77,12 +86,20 @@ export class LooseRecords implements RecordStore {
 
   remove(key: RecordKey): Promise<void> {
     this.#unchecked.delete(recordName(key));
-    this.#needed.delete(recordName(key));
+    this.#formerlyNeeded.delete(recordName(key));
     return this.#deps.records.remove(key);
   }
 
-  list(): AsyncIterable<RecordKey> {
-    return this.#deps.records.list();
+  /** Content was removed, with these records: the loose records beside them may no longer be needed. */
+  contentRemoved(records: readonly RecordKey[]): void {
+    for (const key of records.flatMap(looseBeside)) {
+      if (this.#formerlyNeeded.size >= this.#deps.maxUnchecked) return;
+      if (!this.#unchecked.has(recordName(key))) this.#formerlyNeeded.set(recordName(key), key);
+    }
+  }
+
+  list(which?: ListedRecords): AsyncIterable<RecordKey> {
+    return this.#deps.records.list(which);
   }
 
   use(): DiskUse {
@@ -97,19 +114,20 @@ export class LooseRecords implements RecordStore {
     return this.#drop({ limit, keep: this.#deps.newest, usedBeforeMs: Infinity });
   }
 
-  /** As `drop`, after checking every needed record again. This is expensive: it is the last resort. */
+  /** As `drop`, also of records whose content was evicted since the last sweep. This is expensive: it is the last resort. */
   async dropFormerlyNeeded(limit: number): Promise<number> {
-    this.#recheck(this.#needed.size);
+    await this.#checkFormerlyNeeded(Infinity);
     return this.drop(limit);
   }
 
-  /** Finds the records of earlier processes, on the first call. Removes records unused for a week, and those beyond the bound. */
+  /** Finds the records of earlier processes, on the first call and once a day. Removes records unused for a week, and those beyond the bound. */
   async sweep({ signal }: Waiting): Promise<void> {
     const { index, clock, maxUnchecked } = this.#deps;
     if (!(await index.isComplete())) return;
-    if (!this.#isSurveyed) this.#isSurveyed = await this.#survey(signal);
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#surveyedAtMs >= surveyEveryMs && (await this.#survey(signal))) this.#surveyedAtMs = nowMs;
     if (signal.aborted) return;
-    this.#recheck(checkedPerSweep);
+    await this.#checkFormerlyNeeded(checkedPerSweep);
     await this.#drop({ limit: Infinity, keep: 0, usedBeforeMs: clock.monotonicMs() - unneededForMs });
     await this.#drop({ limit: Infinity, keep: maxUnchecked, usedBeforeMs: Infinity });
   }
@@ -135,52 +153,62 @@ export class LooseRecords implements RecordStore {
     const isNeeded = await index.isNeeded(key);
     if (this.#unchecked.get(name) !== loose) return false; // It was used meanwhile.
     this.#unchecked.delete(name);
-    if (!isNeeded) {
-      if (key.kind === 'tag') forgetTag(key);
-      await records.remove(key);
-      return true;
-    }
-    if (key.kind !== 'tag') this.#needed.set(name, loose);
-    return false;
+    if (isNeeded) return false;
+    if (key.kind === 'tag') forgetTag(key);
+    await records.remove(key);
+    return true;
   }
 
-  /** Moves the needed records that were checked longest ago back to the unchecked ones. */
-  #recheck(limit: number): void {
-    const checked = this.#needed.entries().take(limit).toArray();
-    for (const [name] of checked) this.#needed.delete(name);
-    this.#unchecked = new Map([...checked, ...this.#unchecked]);
-  }
-
-  /** Finds the records of earlier processes. @returns false when the signal aborted it. */
-  async #survey(signal: AbortSignal): Promise<boolean> {
+  /** Those that exist and are no longer needed become the oldest of the unchecked ones. */
+  async #checkFormerlyNeeded(limit: number): Promise<void> {
     const { records, index, clock } = this.#deps;
     const atMs = clock.monotonicMs();
     const found = new Map<string, Loose>();
     let looked = 0;
-    for await (const key of records.list()) {
+    for (const [name, key] of this.#formerlyNeeded.entries().take(limit).toArray()) {
+      looked += 1;
+      if (looked % recordsPerTurn === 0) await nextTurn();
+      this.#formerlyNeeded.delete(name);
+      if (!(await index.isNeeded(key)) && (await records.read(key)) !== undefined) found.set(name, { key, atMs });
+    }
+    this.#addOldest(found);
+  }
+
+  #addOldest(found: Map<string, Loose>): void {
+    for (const name of this.#unchecked.keys()) found.delete(name);
+    this.#unchecked = new Map([...found, ...this.#unchecked]);
+  }
+
+  /** Finds the records of earlier processes; at most `maxUnchecked` stay. @returns false when the signal aborted it. */
+  async #survey(signal: AbortSignal): Promise<boolean> {
+    const { records, index, clock, maxUnchecked } = this.#deps;
+    const atMs = clock.monotonicMs();
+    const found = new Map<string, Loose>();
+    let looked = 0;
+    for await (const key of records.list('loose')) {
       looked += 1;
       if (looked % recordsPerTurn === 0) await nextTurn();
       if (signal.aborted) return false;
       const name = recordName(key);
-      if (!isLoose(key) || this.#unchecked.has(name) || this.#needed.has(name)) continue;
-      if (!(await index.isNeeded(key))) found.set(name, { key, atMs });
-      else if (key.kind !== 'tag') this.#needed.set(name, { key, atMs });
+      if (!isLoose(key) || this.#unchecked.has(name) || (await index.isNeeded(key))) continue;
+      found.set(name, { key, atMs });
+      if (found.size <= maxUnchecked || this.#unchecked.has(name)) continue;
+      found.delete(name);
+      await records.remove(key);
     }
-    for (const name of this.#unchecked.keys()) found.delete(name);
-    this.#unchecked = new Map([...found, ...this.#unchecked]);
+    this.#addOldest(found);
     return true;
   }
 
   #add(key: RecordKey): void {
     const name = recordName(key);
-    this.#needed.delete(name);
+    this.#formerlyNeeded.delete(name);
     this.#unchecked.delete(name);
     this.#unchecked.set(name, { key, atMs: this.#deps.clock.monotonicMs() });
   }
 
   async #isWorthKeeping(key: RecordKey): Promise<boolean> {
-    const name = recordName(key);
-    if (this.#unchecked.has(name) || this.#needed.has(name)) return true;
+    if (this.#unchecked.has(recordName(key))) return true;
     return (await this.#deps.index.isNeeded(key)) || (await this.#deps.records.read(key)) !== undefined;
   }
 }
@@ -202,6 +230,13 @@ function clamp(value: number, least: number, most: number): number {
 /** Whether the record is not written together with content, and removed with it. */
 function isLoose({ kind }: RecordKey): boolean {
   return kind !== 'manifest' && kind !== 'blob';
+}
+
+/** Loose records that are needed no longer than the content of a link. */
+function looseBeside(key: RecordKey): readonly RecordKey[] {
+  const { repositoryId } = key;
+  const referrers = key.kind === 'manifest' ? [{ ...key, kind: 'referrers' as const }] : [];
+  return [...referrers, { kind: 'tag-list', repositoryId }, { kind: 'visibility', repositoryId }];
 }
 
 function isEmptyListing(value: object): boolean {

@@ -13,14 +13,17 @@ export type RecordKey =
   | { readonly kind: 'manifest' | 'blob' | 'referrers'; readonly repositoryId: RepositoryId; readonly digest: Digest }
   | { readonly kind: 'tag-list' | 'visibility'; readonly repositoryId: RepositoryId };
 
+/** `loose`: without links, which are most of the records; others may be listed too. */
+export type ListedRecords = 'all' | 'loose';
+
 /** Small JSON documents that survive a restart. Each write takes effect whole or not at all. */
 export interface RecordStore {
   /** @returns undefined when it was never written, or can't be parsed. */
   read(key: RecordKey): Promise<unknown>;
   write(key: RecordKey, value: object): Promise<void>;
   remove(key: RecordKey): Promise<void>;
-  /** Every record, in no order. After one full iteration {@link use} counts all of them. */
-  list(): AsyncIterable<RecordKey>;
+  /** Records, in no order; by default all. After one full iteration {@link use} counts all of them. */
+  list(which?: ListedRecords): AsyncIterable<RecordKey>;
   /** The disk use that is known: of the records' folders, and of the records that no index counts (neither links nor tags). */
   use(): DiskUse;
 }

@@ -217,18 +217,18 @@ export async function readUpTo(
 /**
  * Every file at or below a folder, as paths that begin with `path`. One folder per level is open at a time. Files that are added or removed
  * during the walk may be listed or not.
+ * @param onFolder called with each folder below. @returns whether the walk enters it.
  */
 export async function* filesBelow(
   files: FileSystem,
   root: string,
   path: string,
-  onFolder: () => void = () => {},
+  onFolder: (path: string) => boolean = () => true,
 ): AsyncIterable<string> {
   for await (const { name, kind } of entriesIn(files, `${root}/${path}`)) {
-    if (kind === 'folder') {
-      onFolder();
-      yield* filesBelow(files, root, `${path}/${name}`, onFolder);
-    } else if (kind === 'file') yield `${path}/${name}`;
+    const below = `${path}/${name}`;
+    if (kind === 'file') yield below;
+    else if (kind === 'folder' && onFolder(below)) yield* filesBelow(files, root, below, onFolder);
   }
 }
 

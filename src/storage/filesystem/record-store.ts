@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import {
   type DiskUse,
+  type ListedRecords,
   type RecordKey,
   type RecordStore,
   type RecordFolders,
@@ -11,7 +12,7 @@ import {
 } from '../../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { manifestRecordsPath, recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
+import { isLinksFolder, manifestRecordsPath, recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
 import { failedWith, filesBelow, type FileSystem, nodeFiles, type OpenFile, readUpTo } from './file-system.ts';
@@ -50,8 +51,9 @@ export class FileRecordStore implements RecordStore, RecordFolders {
     const bytes = Buffer.from(JSON.stringify(value));
     const path = this.#pathOf(key);
     return this.#inTurn(path, async () => {
+      const before = await this.#sizeIfCounted(key);
       await this.#writeFile(path, bytes);
-      if (!isIndexed(key)) this.#use.set(path, bytes.byteLength);
+      if (!isIndexed(key)) this.#use.changed(before, bytes.byteLength);
     });
   }
 
@@ -59,21 +61,31 @@ export class FileRecordStore implements RecordStore, RecordFolders {
     const path = this.#pathOf(key);
     return this.#inTurn(path, async () => {
       await this.#deps.hold();
+      const before = await this.#sizeIfCounted(key);
       await this.#folders.remove(path);
-      this.#use.remove(path);
+      this.#use.changed(before, undefined);
       await this.#folders.removeEmpty(dirname(path), join(this.#deps.path, repositoriesFolder));
     });
   }
 
-  async *list(): AsyncIterable<RecordKey> {
-    const { files, path: root } = this.#deps;
-    const count = this.#use.countFolders();
-    for await (const path of filesBelow(files, root, repositoriesFolder, count.onFolder)) {
+  async *list(which: ListedRecords = 'all'): AsyncIterable<RecordKey> {
+    const { files, path: root, observer } = this.#deps;
+    using walk = this.#use.beginWalk();
+    const onFolder = (path: string): boolean => {
+      walk.foundFolder();
+      return which === 'all' || !isLinksFolder(path);
+    };
+    for await (const path of filesBelow(files, root, repositoriesFolder, onFolder)) {
       const key = recordKeyAt(path);
-      if (key && !isIndexed(key)) await this.#count(join(root, path));
-      if (key) yield key;
+      if (!key) continue;
+      try {
+        walk.found(await this.#sizeIfCounted(key));
+      } catch (cause) {
+        observer.internalError({ part: 'records', cause });
+      }
+      yield key;
     }
-    count.end();
+    walk.end();
   }
 
   repositoriesOf(upstream: string): AsyncIterable<RepositoryId> {
@@ -93,14 +105,14 @@ export class FileRecordStore implements RecordStore, RecordFolders {
     return this.#use.total;
   }
 
-  /** Skips records that were written or removed since they were listed. */
-  async #count(path: string): Promise<void> {
-    if (this.#use.has(path)) return;
+  /** The bytes of a record that no index counts; undefined if there is none. @throws the disk's error. */
+  async #sizeIfCounted(key: RecordKey): Promise<number | undefined> {
+    if (isIndexed(key)) return undefined;
     try {
-      const { size } = await this.#deps.files.stat(path);
-      if (!this.#changes.has(path)) this.#use.set(path, size);
+      return (await this.#deps.files.stat(this.#pathOf(key))).size;
     } catch (cause) {
-      if (!failedWith(cause, 'ENOENT')) this.#deps.observer.internalError({ part: 'records', cause });
+      if (failedWith(cause, 'ENOENT')) return undefined;
+      throw cause;
     }
   }
 
@@ -157,48 +169,66 @@ async function readWhole(file: OpenFile): Promise<Buffer> {
   }
 }
 
-/** Counts the disk use of the records' folders, and of the records that no index counts. */
-export class RecordUse {
-  /** Bytes on the disk by path. */
-  readonly #sizes = new Map<string, number>();
-  #bytes = 0;
-  #folders = 0;
+interface Counted {
+  bytes: number;
+  files: number;
+  folders: number;
+}
+
+/**
+ * Counts the disk use of the records' folders, and of the records that no index counts. What is written or removed during a walk may be
+ * counted wrongly until the next walk.
+ */
+class RecordUse {
+  #counted: Counted = { bytes: 0, files: 0, folders: 0 };
+  /** What running walks have found. */
+  readonly #walks = new Set<Counted>();
 
   get total(): DiskUse {
-    const folders = Math.max(0, this.#folders);
-    return { bytes: this.#bytes + folders * blockBytes, files: this.#sizes.size + folders };
+    const { bytes, files, folders } = this.#counted;
+    return { bytes: Math.max(0, bytes) + Math.max(0, folders) * blockBytes, files: Math.max(0, files + folders) };
   }
 
-  has(path: string): boolean {
-    return this.#sizes.has(path);
-  }
-
-  set(path: string, size: number): void {
-    this.remove(path);
-    this.#sizes.set(path, bytesOnDisk(size));
-    this.#bytes += bytesOnDisk(size);
-  }
-
-  remove(path: string): void {
-    this.#bytes -= this.#sizes.get(path) ?? 0;
-    this.#sizes.delete(path);
+  /** A record had `before` bytes and has `after` now; undefined: there is none. */
+  changed(before: number | undefined, after: number | undefined): void {
+    for (const counted of [this.#counted, ...this.#walks]) {
+      counted.bytes += onDisk(after) - onDisk(before);
+      counted.files += fileOf(after) - fileOf(before);
+    }
   }
 
   foldersChanged(change: number): void {
-    this.#folders += change;
+    for (const counted of [this.#counted, ...this.#walks]) counted.folders += change;
   }
 
-  /** Counts the folders of a walk. A folder that is created or removed during the walk may be counted wrongly until the next walk. */
-  countFolders(): { readonly onFolder: () => void; readonly end: () => void } {
-    const before = this.#folders;
-    let found = 0;
+  /** Counts all anew. What is found replaces the count at the end of the walk, if it comes to that. */
+  beginWalk(): Disposable & {
+    readonly found: (size: number | undefined) => void;
+    readonly foundFolder: () => void;
+    readonly end: () => void;
+  } {
+    const walk: Counted = { bytes: 0, files: 0, folders: 0 };
+    this.#walks.add(walk);
     return {
-      onFolder: () => {
-        found += 1;
+      found: (size) => {
+        walk.bytes += onDisk(size);
+        walk.files += fileOf(size);
+      },
+      foundFolder: () => {
+        walk.folders += 1;
       },
       end: () => {
-        this.#folders += found - before;
+        this.#counted = { ...walk };
       },
+      [Symbol.dispose]: () => void this.#walks.delete(walk),
     };
   }
+}
+
+function onDisk(size: number | undefined): number {
+  return size === undefined ? 0 : bytesOnDisk(size);
+}
+
+function fileOf(size: number | undefined): number {
+  return size === undefined ? 0 : 1;
 }

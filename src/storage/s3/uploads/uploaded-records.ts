@@ -1,6 +1,12 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../../../mirror/ports/clock.ts';
-import { type DiskUse, type RecordKey, recordName, type RecordStore } from '../../../mirror/ports/record-store.ts';
+import {
+  type DiskUse,
+  type ListedRecords,
+  type RecordKey,
+  recordName,
+  type RecordStore,
+} from '../../../mirror/ports/record-store.ts';
 import { isJsonObject } from '../../../oci/json.ts';
 import type { Uploads } from './uploads.ts';
 
@@ -45,8 +51,8 @@ export class UploadedRecords implements RecordStore {
     return this.#deps.records.remove(key);
   }
 
-  list(): AsyncIterable<RecordKey> {
-    return this.#deps.records.list();
+  list(which?: ListedRecords): AsyncIterable<RecordKey> {
+    return this.#deps.records.list(which);
   }
 
   use(): DiskUse {

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { looseLimits, LooseRecords } from '../../../../src/mirror/eviction/loose-records.ts';
 import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
@@ -55,9 +55,56 @@ test('a record that stored content needs stays until the content is removed', as
   expect(await loose.drop(10)).toBe(1);
   expect(left('a', 'b')).toEqual(['a']);
   await index.forget(digestNamed('a'));
+  loose.contentRemoved([{ kind: 'manifest', repositoryId: app, digest: digestNamed('a') }]);
   expect(await loose.drop(10)).toBe(0);
   expect(await loose.dropFormerlyNeeded(10)).toBe(1);
   expect(left('a')).toEqual([]);
+});
+
+test('records that are needed are not kept in memory: no sweep and no shortage looks at them again before a day has passed', async () => {
+  const { loose, store, index, clock } = started({ newest: 0 });
+  for (let number = 0; number < 500; number += 1) {
+    store(String(number));
+    await loose.write(referrersOf(String(number)), listing);
+  }
+  await loose.sweep({ signal: never });
+  await loose.drop(1_000);
+  const looks = vi.spyOn(index, 'isNeeded');
+  await loose.dropFormerlyNeeded(1_000);
+  await loose.sweep({ signal: never });
+  expect(looks).toHaveBeenCalledTimes(0);
+  clock.advance(day);
+  await loose.sweep({ signal: never });
+  expect(looks).toHaveBeenCalledTimes(500);
+});
+
+test('content that is removed in another way leaves records that a sweep finds within a day', async () => {
+  const { loose, store, index, clock, left } = started({ newest: 0 });
+  store('a');
+  await loose.write(referrersOf('a'), listing);
+  await loose.sweep({ signal: never });
+  await index.forget(digestNamed('a'));
+  clock.advance(day);
+  await loose.sweep({ signal: never });
+  expect(await loose.drop(10)).toBe(1);
+  expect(left('a')).toEqual([]);
+});
+
+test('what is noted of evicted content is bounded', async () => {
+  const { loose, index } = started({ newest: 0, maxUnchecked: 20 });
+  for (let number = 0; number < 500; number += 1)
+    loose.contentRemoved([{ kind: 'manifest', repositoryId: app, digest: digestNamed(String(number)) }]);
+  const looks = vi.spyOn(index, 'isNeeded');
+  await loose.dropFormerlyNeeded(1);
+  expect(looks).toHaveBeenCalledTimes(20);
+});
+
+test('records of an earlier process beyond the bound are removed while they are found', async () => {
+  const records = new MemoryRecords();
+  for (let number = 0; number < 500; number += 1) await records.write(referrersOf(String(number)), listing);
+  const { loose } = started({ newest: 0, maxUnchecked: 20, records });
+  await loose.sweep({ signal: never });
+  expect(records.written.size).toBe(20);
 });
 
 test('a tag without stored content is forgotten together with its record', async () => {

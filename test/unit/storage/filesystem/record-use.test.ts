@@ -5,7 +5,7 @@ import { digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { repositoriesFolder } from '../../../../src/storage/layout.ts';
 import { diskUseOf } from '../../../support/disk-use.ts';
-import { fileStores } from '../../../support/file-stores.ts';
+import { fileStores, preparedStores } from '../../../support/file-stores.ts';
 import { temporaryDirectory } from '../../../support/temp-directory.ts';
 
 const digest = digestOf(Buffer.from('something'));
@@ -45,6 +45,42 @@ test('the records of an earlier process are counted by a walk, and not twice by 
     expect(await Array.fromAsync(records.list())).toHaveLength(3);
     expect([times, records.use()]).toEqual([times, await diskUseOf(join(path, repositoriesFolder))]);
   }
+});
+
+test('the disk use is exact after records of an earlier process were replaced and removed', async () => {
+  const path = await temporaryDirectory();
+  const former = fileStores({ path });
+  await former.store.prepare();
+  for (const name of ['library/a', 'library/b']) await former.records.write(list(name), longList);
+
+  const { records } = fileStores({ path });
+  await records.write(list('library/a'), { tags: ['1'], fetchedAtMs: 0 });
+  await Array.fromAsync(records.list('loose'));
+  expect(records.use()).toEqual(await diskUseOf(join(path, repositoriesFolder)));
+  await records.remove(list('library/b'));
+  expect(records.use()).toEqual(await diskUseOf(join(path, repositoriesFolder)));
+});
+
+test('a walk that is cut off changes nothing', async () => {
+  const path = await temporaryDirectory();
+  const { store, records } = fileStores({ path });
+  await store.prepare();
+  for (const name of ['library/a', 'library/b']) await records.write(list(name), longList);
+  for await (const _ of records.list()) break;
+  expect(records.use()).toEqual(await diskUseOf(join(path, repositoriesFolder)));
+});
+
+test('loose records are listed without reading the folders of links, which still count', async () => {
+  const { records, files, path } = await preparedStores();
+  const link: RecordKey = { kind: 'blob', repositoryId: repositoryId('library/a'), digest };
+  for (const key of [link, list('library/a'), referrers('library/a')]) await records.write(key, {});
+  files.calls.length = 0;
+  const listed = await Array.fromAsync(records.list('loose'));
+  expect(listed.map(({ kind }) => kind).toSorted()).toEqual(['referrers', 'tag-list']);
+  const read = files.calls.filter(({ operation }) => operation === 'entries').map((call) => call.path);
+  expect(read.filter((folder) => folder.includes('_blobs/'))).toEqual([]);
+  const folders = (await diskUseOf(join(path, repositoriesFolder))).files - 3;
+  expect(records.use().files).toBe(folders + 2);
 });
 
 test('files of downloads count while they are written, partial or in quarantine', async () => {
