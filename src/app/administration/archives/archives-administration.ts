@@ -15,13 +15,15 @@ import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { NoRoom } from '../../../mirror/transfers/transfer-errors.ts';
 import { UpstreamError } from '../../../oci/errors.ts';
 import type { Part } from '../../lifecycle.ts';
-import { ArrivingTar, tarOf, TooSlow } from './tar.ts';
+import { ArrivingTar, leastRate, type LeastRate, tarOf, TooSlow } from './tar.ts';
 
 export interface ProcessArchivesDeps {
   readonly mirror: Pick<AssembledMirror, 'exports' | 'imports'>;
   readonly observer: Pick<Observer, 'internalError'>;
   /** How long the next bytes of an archive may take; for tests. */
   readonly idleMs?: number;
+  /** For tests. */
+  readonly least?: LeastRate;
 }
 
 /** Of each kind, at the same time. */
@@ -60,7 +62,7 @@ export class ProcessArchives implements ArchivesAdministration, Part {
         end();
         if (failure !== undefined) this.#deps.observer.internalError({ part: 'export', cause: failure });
       };
-      return tarOf(exports.files(planned, { signal }), { signal, onEnd });
+      return tarOf(exports.files(planned, { signal }), { signal, onEnd, least: this.#deps.least ?? leastRate });
     } catch (cause) {
       end();
       throw problemOf(cause);
@@ -70,7 +72,8 @@ export class ProcessArchives implements ArchivesAdministration, Part {
   async import(incoming: Readable, order: AskedImport, waiting: Waiting): Promise<ImportAnswer> {
     const end = this.#begin('imports');
     const signal = AbortSignal.any([waiting.signal, this.#stopping.signal]);
-    const archive = new ArrivingTar(incoming, { signal, idleMs: this.#deps.idleMs ?? defaultIdleMs });
+    const { idleMs = defaultIdleMs, least = leastRate } = this.#deps;
+    const archive = new ArrivingTar(incoming, { signal, idleMs, least });
     try {
       return answerOf(await this.#deps.mirror.imports.run(archive.entries(), order, { signal }));
     } catch (cause) {

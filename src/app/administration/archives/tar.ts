@@ -4,24 +4,36 @@ import { extract, type Header, pack, type Pack } from 'tar-stream';
 import { ArchiveRefused } from '../../../mirror/administration/archives/store-blobs.ts';
 import type { ArchivedFile } from '../../../mirror/administration/archives/export-images.ts';
 import type { ArchiveEntry } from '../../../mirror/administration/archives/import-images.ts';
+import { RateWatch } from '../../../mirror/concurrency/abortable-wait.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 
-/**
- * Packs files into a tar, as fast as it is read. Destroying the stream ends it.
- * @param onEnd called once, when nothing is read any more.
- */
-export function tarOf(
-  files: AsyncIterable<ArchivedFile>,
-  { signal, onEnd }: Waiting & { readonly onEnd: (failure?: unknown) => void },
-): Readable {
+/** The least that an archive must move, in the time in which this process waits for the other side. */
+export interface LeastRate {
+  readonly bytes: number;
+  readonly windowMs: number;
+}
+
+/** 17 KiB/s: one that takes days holds a place that others need. */
+export const leastRate: LeastRate = { bytes: 5 * 1024 * 1024, windowMs: 5 * 60_000 };
+
+export interface PackOptions extends Waiting {
+  /** Called once, when nothing is read any more. */
+  readonly onEnd: (failure?: unknown) => void;
+  readonly least: LeastRate;
+}
+
+/** Packs files into a tar, as fast as it is read. Destroying the stream ends it; a reader that is too slow does so as well. */
+export function tarOf(files: AsyncIterable<ArchivedFile>, { signal, onEnd, least }: PackOptions): Readable {
   const archive = pack();
   const leaving = new AbortController();
   const stream = Readable.from(archive, { objectMode: false });
   stream.once('close', () => leaving.abort(new Error('the archive is not read any more')));
   const ended = AbortSignal.any([signal, leaving.signal]);
-  void fill(archive, files, { signal: ended }).then(
+  const rate = rateOf(least, () => leaving.abort(new TooSlow(`the reader takes ${slowerThan(least)}`)));
+  void fill(archive, files, { signal: ended, rate }).then(
     () => onEnd(),
     (cause: unknown) => {
+      rate.pauses();
       onEnd(leaving.signal.aborted || signal.aborted ? undefined : cause);
       stream.destroy();
       archive.destroy(cause instanceof Error ? cause : new Error(String(cause)));
@@ -31,18 +43,29 @@ export function tarOf(
   return stream;
 }
 
-async function fill(archive: Pack, files: AsyncIterable<ArchivedFile>, waiting: Waiting): Promise<void> {
+async function fill(
+  archive: Pack,
+  files: AsyncIterable<ArchivedFile>,
+  { rate, ...waiting }: Waiting & { readonly rate: RateWatch },
+): Promise<void> {
   const mtime = new Date(0); // The same files make the same bytes.
   for await (const { name, size, body } of files) {
     const entry = archive.entry({ name, size, mode: 0o644, mtime, type: 'file' });
     entry.on('error', () => {}); // When the archive is destroyed.
     for await (const piece of body) {
       waiting.signal.throwIfAborted();
-      if (!entry.write(piece)) await once(entry, 'drain', waiting);
+      const isFull = !entry.write(piece);
+      rate.received(piece.byteLength);
+      if (!isFull) continue;
+      rate.waits();
+      await once(entry, 'drain', waiting);
+      rate.pauses();
     }
     const closed = once(entry, 'close', waiting);
     entry.end(undefined);
+    rate.waits();
     await closed;
+    rate.pauses();
   }
   archive.finalize();
 }
@@ -50,6 +73,15 @@ async function fill(archive: Pack, files: AsyncIterable<ArchivedFile>, waiting: 
 export interface UnpackOptions extends Waiting {
   /** How long the next bytes may take. */
   readonly idleMs: number;
+  readonly least: LeastRate;
+}
+
+function rateOf({ bytes, windowMs }: LeastRate, onSlow: () => void): RateWatch {
+  return new RateWatch({ leastBytes: bytes, windowMs, onSlow });
+}
+
+function slowerThan({ bytes, windowMs }: LeastRate): string {
+  return `less than ${bytes} bytes in ${windowMs / 1_000} s`;
 }
 
 /** What arrives took too long. */
@@ -65,8 +97,12 @@ const drainsWithinMs = 5_000;
 export class ArrivingTar {
   readonly #chunks: AsyncIterator<unknown>;
   readonly #options: UnpackOptions;
+  readonly #slow = new AbortController();
+  readonly #rate: RateWatch;
 
   constructor(incoming: Readable, options: UnpackOptions) {
+    const { least } = options;
+    this.#rate = rateOf(least, () => this.#slow.abort(new TooSlow(`the sender sends ${slowerThan(least)}`)));
     this.#chunks = incoming.iterator({ destroyOnReturn: false });
     this.#options = options;
   }
@@ -129,18 +165,23 @@ export class ArrivingTar {
 
   /** @returns undefined at the end. */
   async #next(ended: AbortSignal, withinMs: number): Promise<Uint8Array | undefined> {
-    const signal = AbortSignal.any([ended, this.#options.signal]);
+    const signal = AbortSignal.any([ended, this.#options.signal, this.#slow.signal]);
     signal.throwIfAborted();
     const { promise: stopped, reject } = Promise.withResolvers<never>();
     const stop = () => reject(signal.reason);
     signal.addEventListener('abort', stop, { once: true });
     const timer = setTimeout(() => reject(new TooSlow(`nothing arrived for ${this.#options.idleMs} ms`)), withinMs);
+    this.#rate.waits();
     try {
       const { done, value } = await Promise.race([this.#chunks.next(), stopped]);
       if (done === true) return undefined;
-      if (value instanceof Uint8Array) return value;
+      if (value instanceof Uint8Array) {
+        this.#rate.received(value.byteLength);
+        return value;
+      }
       throw new ArchiveRefused('the archive is no sequence of bytes');
     } finally {
+      this.#rate.pauses();
       clearTimeout(timer);
       signal.removeEventListener('abort', stop);
     }

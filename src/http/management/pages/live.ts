@@ -19,6 +19,8 @@ const mostListeners = 32;
 const everyMs = 2_000;
 /** A browser comes back by itself, and then shows again that it may read. */
 const turns = 30;
+/** How many more turns a stream may take to end: one that reads a byte now and then would hold its place for ever. */
+const turnsToEnd = 5;
 
 interface Listener {
   readonly response: ServerResponse;
@@ -100,11 +102,13 @@ export class Live {
 
 function send(listener: Listener, regions: readonly (readonly [string, string])[]): void {
   const { response, sent } = listener;
+  listener.turnsLeft -= 1;
+  if (listener.turnsLeft <= -turnsToEnd) response.destroy();
+  if (listener.turnsLeft < 0 && !response.writableEnded) response.end();
   if (response.writableNeedDrain || response.writableEnded) return;
   const changed = regions.filter(([region, text]) => sent.get(region) !== text);
   for (const [region, text] of changed) sent.set(region, text);
   response.write(`data: ${JSON.stringify(Object.fromEntries(changed))}\n\n`);
-  listener.turnsLeft -= 1;
   if (listener.turnsLeft === 0) response.end();
 }
 

@@ -52,11 +52,12 @@ export interface ExportDeps {
   readonly tagRecords: Pick<TagRecords, 'get'>;
   readonly background: Pick<Background, 'settled'>;
   readonly memory: Memory;
+  /** Contents of one archive; for tests. */
+  readonly mostContents?: number;
 }
 
 const deepestIndex = 3;
-/** Contents of one archive. */
-const mostContents = 100_000;
+const defaultMostContents = 100_000;
 const pieceBytes = 256 * 1024;
 
 /** Reads images from the store, as an OCI image layout. Nothing is fetched from an upstream. */
@@ -69,6 +70,7 @@ export class ExportImages {
 
   /** @returns what is missing, if an image is not whole. @throws the signal's reason; UpstreamError when there is no memory. */
   async plan(order: ExportOrder, waiting: Waiting): Promise<PlannedArchive | readonly MissingContent[]> {
+    const { mostContents = defaultMostContents } = this.#deps;
     await this.#deps.background.settled(); // What was just pulled is written in the background.
     const contents = new Map<Digest, number>();
     const listed: NamedDescriptor[] = [];

@@ -13,7 +13,7 @@ import { parseHostName } from '../../../oci/reference.ts';
 import type { LocatedRepository, Mirror } from '../../mirror.ts';
 import { type RepositoryId, repositoryNamed } from '../../ports/repository-id.ts';
 import type { Waiting } from '../../ports/waiting.ts';
-import { LinkImage, type LinkImageDeps } from './link-image.ts';
+import { type ImageToLink, LinkImage, type LinkImageDeps } from './link-image.ts';
 import { ArchiveRefused, StoreBlobs, type StoreBlobsDeps } from './store-blobs.ts';
 
 /** A file of an archive, as the archive tells it: nothing is checked yet. Its body must be read before the next one is asked for. */
@@ -58,6 +58,8 @@ export interface ImportDeps extends StoreBlobsDeps, LinkImageDeps {
 const mostDocumentBytes = 1024 * 1024;
 const mostEntries = 200_000;
 const mostImages = 1_000;
+/** Of so many contents it is remembered that they arrived: more than the images of an archive usually have, in 4 MB. */
+const mostRemembered = 20_000;
 
 /** Takes images from an OCI image layout: each content is verified before it is visible, and what the index names is linked at the end. */
 export class ImportImages {
@@ -73,16 +75,17 @@ export class ImportImages {
 
   /** @throws ArchiveRefused; NoRoom; the file system's error; what the entries throw; the signal's reason. */
   async run(entries: AsyncIterable<ArchiveEntry>, order: ImportOrder, waiting: Waiting): Promise<Imported> {
-    const { documents, ...counts } = await this.#store(entries, waiting);
+    const { documents, arrived, ...counts } = await this.#store(entries, waiting);
     const listed = manifestsIn(documents);
     const images: ImportedImage[] = [];
     // What is referred to comes before what refers to it.
-    for (const one of listed) images.push(await this.#link(one, order, waiting));
+    for (const one of listed) images.push(await this.#link(one, { ...order, arrived }, waiting));
     return { images, ...counts };
   }
 
   async #store(entries: AsyncIterable<ArchiveEntry>, { signal }: Waiting) {
     const documents = new Map<string, Uint8Array>();
+    const arrived = new Set<Digest>();
     const counts = { written: 0, bytes: 0, present: 0 };
     let count = 0;
     for await (const { name, type, size, body } of entries) {
@@ -97,13 +100,18 @@ export class ImportImages {
       } else if (entry.kind === 'blob') {
         const isNew = (await this.#blobs.store({ digest: entry.digest, size, body })) === 'stored';
         if (isNew) counts.bytes += size;
+        if (arrived.size < mostRemembered) arrived.add(entry.digest);
         counts[isNew ? 'written' : 'present'] += 1;
       } else for await (const _ of body);
     }
-    return { documents, ...counts };
+    return { documents, arrived, ...counts };
   }
 
-  async #link(listed: LayoutManifest, { names, isPublic }: ImportOrder, waiting: Waiting): Promise<ImportedImage> {
+  async #link(
+    listed: LayoutManifest,
+    { names, isPublic, arrived }: ImportOrder & Pick<ImageToLink, 'arrived'>,
+    waiting: Waiting,
+  ): Promise<ImportedImage> {
     const { descriptor } = listed;
     const place = placeOf(listed, names);
     const image = typeof place === 'string' ? (listed.name ?? descriptor.digest) : place.text;
@@ -111,7 +119,7 @@ export class ImportImages {
     if (typeof place === 'string') return { ...told, problem: place };
     const located = this.#locate(place.repositoryId);
     if (typeof located === 'string') return { ...told, problem: located };
-    const linked = await this.#links.link({ located, name: place.name, descriptor, isPublic }, waiting);
+    const linked = await this.#links.link({ located, name: place.name, descriptor, isPublic, arrived }, waiting);
     return typeof linked === 'string' ? { ...told, problem: linked } : { ...told, ...linked, problem: undefined };
   }
 

@@ -43,6 +43,8 @@ export interface ImageToLink {
   readonly descriptor: Descriptor;
   /** Whether a repository without a verdict counts as public. */
   readonly isPublic: boolean;
+  /** What the archive has brought. */
+  readonly arrived: ReadonlySet<Digest>;
 }
 
 export interface LinkedImage {
@@ -69,9 +71,9 @@ export class LinkImage {
 
   /** @returns why it cannot be served, if so: then nothing is linked. @throws the signal's reason when it aborts before. */
   async link(image: ImageToLink, waiting: Waiting): Promise<LinkedImage | string> {
-    const { descriptor, located, name } = image;
+    const { descriptor, located, name, arrived } = image;
     const whole: WholeImage = { manifests: new Map(), blobs: new Map() };
-    const lacks = await this.#collect(descriptor, whole, { ...waiting, depth: 0 });
+    const lacks = await this.#collect(descriptor, whole, { ...waiting, arrived, depth: 0 });
     if (lacks !== undefined) return lacks;
     const { repositoryId } = located;
     const { records, links, background } = this.#deps;
@@ -95,12 +97,12 @@ export class LinkImage {
   async #collect(
     { digest, mediaType: claimed }: Pick<Descriptor, 'digest' | 'mediaType'>,
     whole: WholeImage,
-    { signal, depth }: Waiting & { readonly depth: number },
+    { signal, arrived, depth }: Waiting & Pick<ImageToLink, 'arrived'> & { readonly depth: number },
   ): Promise<string | undefined> {
     signal.throwIfAborted();
     if (whole.manifests.has(digest)) return undefined;
     const bytes = await this.#read(digest, { signal });
-    if (!bytes) return `the manifest ${digest} is missing`;
+    if (!bytes) return whyGone('manifest', digest, arrived);
     const shape = manifestShapeOf(bytes);
     const mediaType = shape?.mediaType ?? claimed;
     if (!shape?.hasManifestFields || !isMediaType(mediaType)) return `${digest} is no manifest`;
@@ -113,12 +115,12 @@ export class LinkImage {
       for (const child of children) if ((await this.#sizeOf(child.digest)) !== undefined) stored.push(child);
       if (stored.length === 0 && children.length > 0) return `no image of the index ${digest} is there`;
       for (const child of stored) {
-        const lacks = await this.#collect(child, whole, { signal, depth: depth + 1 });
+        const lacks = await this.#collect(child, whole, { signal, arrived, depth: depth + 1 });
         if (lacks !== undefined) return lacks;
       }
     } else {
       for (const blob of contents.blobs) {
-        if ((await this.#sizeOf(blob.digest)) !== blob.size) return `the blob ${blob.digest} is missing`;
+        if ((await this.#sizeOf(blob.digest)) !== blob.size) return whyGone('blob', blob.digest, arrived);
         whole.blobs.set(blob.digest, blob.size);
       }
     }
@@ -180,6 +182,11 @@ export class LinkImage {
     if (referrers.some((one) => one.digest === referrer.digest)) return;
     await this.#deps.records.write(key, { referrers: [...referrers, referrer], fetchedAtMs });
   }
+}
+
+function whyGone(what: string, digest: Digest, arrived: ReadonlySet<Digest>): string {
+  if (!arrived.has(digest)) return `the ${what} ${digest} is missing`;
+  return `the ${what} ${digest} was evicted while the rest of the archive arrived: the store has too little room`;
 }
 
 function descriptorsIn(bytes: Uint8Array): readonly Descriptor[] {

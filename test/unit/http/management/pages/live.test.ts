@@ -10,7 +10,7 @@ import { type OpenAnswer, open } from '../../../../support/client.ts';
 import { thisTest } from '../../../../support/owner.ts';
 
 /** A page whose parts the test changes, and whose turns it makes. */
-async function start({ most }: { readonly most?: number } = {}) {
+async function start({ most, fill = 0 }: { readonly most?: number; readonly fill?: number } = {}) {
   const page = { number: 1, fails: false, made: 0 };
   const turns = new Set<() => void>();
   const live = new Live({
@@ -22,7 +22,8 @@ async function start({ most }: { readonly most?: number } = {}) {
     regions: async () => {
       page.made += 1;
       if (page.fails) throw new Error('the index cannot be read');
-      return { number: html`<b>${page.number}</b>`, still: html`<i>still</i>` };
+      const still = fill === 0 ? 'still' : 'x'.repeat(fill);
+      return { number: html`<b>${page.number}</b>`, still: html`<i>${still}</i>` };
     },
   });
   const app = new Koa();
@@ -110,6 +111,18 @@ test('a stream ends after thirty turns, so that who listens has to show again th
     expect(await readEvent(stream)).toEqual({ number: `<b>${turned}</b>` });
   }
   expect((await stream.rest()).toString()).toBe('');
+});
+
+test('a listener that reads nothing is cut after its turns, and gives its place back', async () => {
+  const { page, live, turn, listen } = await start({ fill: 8 * 1024 * 1024 });
+  await listen();
+  for (let turned = 0; turned < 35; turned += 1) {
+    expect(live.listeners).toBe(1);
+    const made = page.made;
+    turn();
+    await expect.poll(() => page.made).toBe(made + 1);
+  }
+  await expect.poll(() => live.listeners).toBe(0);
 });
 
 test('the end closes every stream, and takes no more', async () => {
