@@ -30,7 +30,9 @@ export interface LogOptions {
 /** How long a line is buffered at most. */
 const flushEveryMs = 500;
 const closeWithinMs = 500;
-/** The most bytes that are buffered for a stalled reader; further lines are dropped. */
+/** Lines are gathered into pieces of this size: a call for each line would cost as much as the line. */
+const pieceLength = 32 * 1024;
+/** The most bytes that are buffered for a stalled reader; further pieces are dropped. */
 export const maxHeldLogBytes = 1024 * 1024;
 
 /**
@@ -39,29 +41,40 @@ export const maxHeldLogBytes = 1024 * 1024;
  * so there is nothing to redact.
  */
 export function createLog({ level, replica, traceId, fd = 1 }: LogOptions): Log {
-  const stream = destination({ fd, sync: false, minLength: 8 * 1024, maxLength: maxHeldLogBytes });
-  const state = { droppedLines: 0, isClosed: false };
-  stream.on('drop', () => (state.droppedLines += 1));
+  const pieces = { minLength: pieceLength / 2, maxWrite: 2 * pieceLength, maxLength: maxHeldLogBytes };
+  const stream = destination({ fd, sync: false, ...pieces });
+  const state = { droppedLines: 0, isClosed: false, gathered: '' };
+  stream.on('drop', (piece: string) => (state.droppedLines += piece.split('\n').length - 1));
   stream.on('error', () => {}); // A full disk or a closed pipe must not stop the mirror.
+  const passOn = (): void => {
+    if (state.gathered !== '') stream.write(state.gathered);
+    state.gathered = '';
+  };
   const write = (text: string): void => {
-    if (!state.isClosed) stream.write(text);
+    if (state.isClosed) return;
+    state.gathered += text;
+    if (state.gathered.length >= pieceLength) passOn();
+  };
+  const flush = (): void => {
+    if (state.isClosed) return;
+    passOn();
+    stream.flush();
   };
   const repeated = new RepeatedLines();
   const logger = createLogger({ level, replica, traceId, repeated }, write);
-  const timer = setInterval(() => stream.flush(), flushEveryMs).unref();
+  const timer = setInterval(flush, flushEveryMs).unref();
   return {
     logger,
     get droppedLines() {
       return state.droppedLines;
     },
     request: requestLines(logger, write, replica),
-    flush: () => {
-      if (!state.isClosed) stream.flush();
-    },
+    flush,
     close: async () => {
       clearInterval(timer);
       if (state.isClosed) return;
       repeated.flush();
+      passOn();
       state.isClosed = true;
       const closed = once(stream, 'close');
       stream.end();
