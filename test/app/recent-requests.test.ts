@@ -45,30 +45,40 @@ test('the API lists what clients have asked for, the newest first', async () => 
   expect((await requests('?limit=1001')).status).toBe(400);
 });
 
+const line = {
+  method: 'GET',
+  status: 200,
+  cache: 'hit',
+  upstream: 'docker.io',
+  repository: 'library/app',
+  reference: '1',
+  client: undefined,
+  userAgent: 'y'.repeat(8_000),
+};
+
 test('a thousand requests are remembered, and of each no more than a short text of its client', () => {
   const recent = new RecentRequests();
-  const line = {
-    requestId: undefined,
-    traceId: undefined,
-    method: 'GET',
-    path: 'x'.repeat(8_000),
-    status: 200,
-    cache: 'hit',
-    staleReason: undefined,
-    upstream: 'docker.io',
-    repository: 'library/app',
-    reference: '1',
-    bytes: 0,
-    durationMs: 0,
-    client: undefined,
-    proxy: undefined,
-    userAgent: 'y'.repeat(8_000),
-    aborted: false,
-  };
   for (let count = 0; count < 2_500; count += 1) recent.record('manifest', line);
   recent.record('ping', line);
   const list = recent.list();
   expect(recent.recorded).toBe(2_500);
   expect(list.map(({ number }) => number)).toEqual(Array.from({ length: 1_000 }, (_, index) => 2_500 - index));
   expect(JSON.stringify(list).length).toBeLessThan(1_000 * 500);
+});
+
+test('a request with the longest names and a client that writes umlauts is remembered whole, and not mixed with the next', () => {
+  const recent = new RecentRequests();
+  const longest = {
+    ...line,
+    upstream: `${'u'.repeat(248)}.test`,
+    repository: 'r'.repeat(255),
+    reference: `sha512:${'0'.repeat(128)}`,
+    client: '2001:db8:1111:2222:3333:4444:5555:6666',
+    userAgent: 'ü'.repeat(300),
+  };
+  const short = { ...line, repository: undefined, reference: undefined, userAgent: undefined };
+  for (const each of [longest, short, longest]) recent.record('blob', each);
+  const { userAgent, ...names } = longest;
+  const remembered = { ...names, kind: 'blob', userAgent: userAgent.slice(0, 200) };
+  expect(recent.list()).toMatchObject([remembered, { ...short, kind: 'blob' }, remembered]);
 });

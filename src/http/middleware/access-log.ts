@@ -75,12 +75,20 @@ export interface AnsweredRequest extends Pick<AccessLine, KeptField> {
 
 /** So many are remembered. */
 const mostRecent = 1_000;
-/** Longer texts of a client are cut, and parts of them are copied: a part of a string keeps the whole of it in memory. */
-const longestKept = 200;
+/** Of a user agent, which a client chooses. */
+const longestUserAgent = 200;
+/** Enough for the longest names that a request can have. */
+const slotBytes = 1_200;
 
-/** The last requests of clients for content; older ones are forgotten. */
+/**
+ * The last requests of clients for content; older ones are forgotten. They are kept as bytes in slots that are used again: as objects, all of
+ * them would outlive V8's young generation, which then copies them several times for every request that is served.
+ */
 export class RecentRequests {
-  readonly #requests: AnsweredRequest[] = [];
+  /** The fields of each, one a line. An empty one is absent. */
+  readonly #texts = Buffer.alloc(mostRecent * slotBytes);
+  readonly #lengths = new Uint16Array(mostRecent);
+  readonly #atMs = new Float64Array(mostRecent);
   #recorded = 0;
 
   /** How many there were since the start of the process. */
@@ -88,32 +96,42 @@ export class RecentRequests {
     return this.#recorded;
   }
 
-  record(kind: Exchange['kind'], line: AccessLine): void {
+  record(kind: Exchange['kind'], line: Pick<AccessLine, KeptField>): void {
     if (kind === 'other' || kind === 'ping') return;
-    const { method, upstream, repository, reference, status, cache, client } = line;
-    const userAgent = line.userAgent?.slice(0, longestKept);
-    const texts = { repository, reference, userAgent };
-    const isLong = line.path.length > longestKept || (line.userAgent?.length ?? 0) > longestKept;
-    const kept = isLong ? structuredClone(texts) : texts;
-    const at = this.#recorded % mostRecent;
+    const { method, status, cache, upstream, repository, reference, client, userAgent = '' } = line;
+    const names = `${upstream}\n${repository ?? ''}\n${reference ?? ''}`;
+    const asked = `${client ?? ''}\n${userAgent.slice(0, longestUserAgent)}`;
+    const text = `${kind}\n${method}\n${status}\n${cache}\n${names}\n${asked}`;
+    const slot = this.#recorded % mostRecent;
     this.#recorded += 1;
-    this.#requests[at] = {
-      number: this.#recorded,
-      atMs: Date.now(),
-      kind,
-      method,
-      upstream,
-      status,
-      cache,
-      client,
-      ...kept,
-    };
+    this.#atMs[slot] = Date.now();
+    this.#lengths[slot] = this.#texts.write(text, slot * slotBytes, slotBytes);
   }
 
   /** The newest first. */
   list(): readonly AnsweredRequest[] {
-    const oldest = this.#recorded % mostRecent;
-    return [...this.#requests.slice(oldest), ...this.#requests.slice(0, oldest)].toReversed();
+    const count = Math.min(this.#recorded, mostRecent);
+    return Array.from({ length: count }, (_, index) => this.#read(this.#recorded - index));
+  }
+
+  #read(number: number): AnsweredRequest {
+    const slot = (number - 1) % mostRecent;
+    const start = slot * slotBytes;
+    const fields = this.#texts.toString('utf8', start, start + (this.#lengths[slot] ?? 0)).split('\n');
+    const [kind, method = '', status, cache = '', upstream = '', repository, reference, client, userAgent] = fields;
+    return {
+      number,
+      atMs: this.#atMs[slot] ?? 0,
+      kind: requestKinds.find((one) => one === kind) ?? 'other',
+      method,
+      upstream,
+      status: Number(status),
+      cache,
+      repository: repository || undefined,
+      reference: reference || undefined,
+      client: client || undefined,
+      userAgent: userAgent || undefined,
+    };
   }
 }
 
