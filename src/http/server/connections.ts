@@ -228,11 +228,14 @@ export class Pipelines {
 
   #answer({ request, response }: Exchanged): void {
     const { connections, answer } = this.#options;
-    response.once('close', connections.answering(request.socket));
+    const answered = connections.answering(request.socket);
     if (connections.closesAfterAnswers) response.setHeader('Connection', 'close');
     void answer(request, response);
     // Added last, so that everything the answer holds is freed before the next one begins.
-    response.once('close', () => this.#next(request.socket));
+    response.once('close', () => {
+      answered();
+      this.#next(request.socket);
+    });
   }
 
   #wait(socket: Duplex, exchanged: Exchanged): void {

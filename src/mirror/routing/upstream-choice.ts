@@ -118,7 +118,9 @@ export class GuardedUpstreams implements UpstreamDirectory {
   find(name: HostName): Upstream | undefined {
     const upstream = this.#upstreams.find(name);
     if (!upstream) return undefined;
-    const guarded = this.#guarded.get(upstream) ?? this.#guard(upstream);
+    const known = this.#guarded.get(upstream);
+    if (known) return known;
+    const guarded = this.#guard(upstream);
     this.#guarded.set(upstream, guarded);
     return guarded;
   }
