@@ -5,25 +5,32 @@ import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { ExchangeState } from '../registry/exchange.ts';
 import type { Connections } from '../server/connections.ts';
 
+type CheckedContext = Parameters<Middleware<ExchangeState>>[0];
+
+/** A look at a request before anything is done for it. @throws OciError or UpstreamError, which is its answer. */
+export type RequestCheck = (ctx: CheckedContext) => void;
+
+/** Makes all checks, in order, in one middleware: each middleware costs every request a promise and two functions. */
+export function checkRequests(checks: readonly RequestCheck[]): Middleware<ExchangeState> {
+  return (ctx, next) => {
+    for (const check of checks) check(ctx);
+    return next();
+  };
+}
+
 /**
  * Refuses requests that another server could read differently: an absolute-form target (VSV00018), or not exactly one host (RFC 9112 §3.2).
  * After a GET with a body the connection is closed, so that the unread body is never taken for a request (CVE-2025-4366). So is one that
  * asks for another protocol: Node loses the bytes that follow the headers.
  */
-export function refuseAmbiguousRequests(): Middleware<ExchangeState> {
-  return (ctx, next) => {
-    checkRequest(ctx.req, () => ctx.set('Connection', 'close'));
-    return next();
-  };
-}
-
-function checkRequest(request: IncomingMessage, closeConnection: () => void): void {
-  const { url = '', headers } = request;
+export function refuseAmbiguousRequest(ctx: CheckedContext): void {
+  const { url = '', headers, rawHeaders, httpVersion }: IncomingMessage = ctx.req;
+  const closeConnection = () => ctx.set('Connection', 'close');
   if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') closeConnection();
   if (headers.upgrade !== undefined) closeConnection();
   if (!url.startsWith('/')) throw new OciError('NAME_INVALID', 'the request target must be a path');
-  const hosts = hostsNamed(request.rawHeaders);
-  if (hosts === 1 || (hosts === 0 && request.httpVersion === '1.0')) return;
+  const hosts = hostsNamed(rawHeaders);
+  if (hosts === 1 || (hosts === 0 && httpVersion === '1.0')) return;
   closeConnection();
   throw new OciError('NAME_INVALID', 'the request must name one host');
 }
@@ -43,14 +50,12 @@ function hostsNamed(rawHeaders: readonly string[]): number {
  * user's Docker Hub password. So `docker login` succeeds with any password. The header is neither used nor logged.
  * @param onFirst called once in the life of the process.
  */
-export function noticeCredentials(onFirst: () => void): Middleware<ExchangeState> {
+export function noticeCredentials(onFirst: () => void): RequestCheck {
   let wasNoticed = false;
-  return (ctx, next) => {
-    if (!wasNoticed && ctx.req.headers.authorization !== undefined) {
-      wasNoticed = true;
-      onFirst();
-    }
-    return next();
+  return (ctx) => {
+    if (wasNoticed || ctx.req.headers.authorization === undefined) return;
+    wasNoticed = true;
+    onFirst();
   };
 }
 
@@ -79,12 +84,12 @@ const retryAfterSeconds = 2;
 export function refuseOverload(
   { maxRequests, connections, messages = clientMessages }: OverloadLimits,
   { observer }: { readonly observer: Pick<Observer, 'rejected'> },
-): Middleware<ExchangeState> {
+): RequestCheck {
   let running = 0;
   const leave = (): void => {
     running -= 1;
   };
-  return (ctx, next) => {
+  return (ctx) => {
     if (ctx.req.rawHeaders.length > 2 * maxHeaders) {
       observer.rejected({ reason: 'headers' });
       ctx.set('Connection', 'close');
@@ -101,6 +106,5 @@ export function refuseOverload(
     }
     running += 1;
     ctx.state.exchange.whenOver(leave);
-    return next();
   };
 }

@@ -6,9 +6,10 @@ import { OciError } from '../../oci/errors.ts';
 import { type AccessLogDeps, recordRequests } from '../middleware/access-log.ts';
 import { answerErrors, reportUnlessDisconnected } from '../middleware/errors.ts';
 import {
+  checkRequests,
   noticeCredentials,
   type OverloadLimits,
-  refuseAmbiguousRequests,
+  refuseAmbiguousRequest,
   refuseOverload,
 } from '../middleware/request-checks.ts';
 import { LargeBodies, SmallBodies } from '../response/memory-bodies.ts';
@@ -36,10 +37,14 @@ export function createRegistryApp(deps: RegistryAppDeps): Koa<ExchangeState> {
   app.on('error', reportUnlessDisconnected(deps.report));
   app.use(recordRequests(deps));
   app.use(answerErrors(deps.report));
-  app.use(refuseAmbiguousRequests());
-  app.use(refuseOverload(deps.limits, deps));
-  app.use(noticeCredentials(deps.onClientCredentials));
-  app.use(registryRoutes({ ...deps, small: new SmallBodies(), large }).routes());
+  app.use(
+    checkRequests([
+      refuseAmbiguousRequest,
+      refuseOverload(deps.limits, deps),
+      noticeCredentials(deps.onClientCredentials),
+    ]),
+  );
+  app.use(registryRoutes({ ...deps, small: new SmallBodies(), large }));
   if (deps.pages) app.use(deps.pages);
   app.use(() => {
     throw new OciError('NAME_UNKNOWN', 'unknown path: not part of the distribution API');

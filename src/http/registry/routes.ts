@@ -1,4 +1,4 @@
-import Router from '@koa/router';
+import type { Middleware } from 'koa';
 import type { Mirror } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { repositoryKey } from '../../mirror/ports/repository-id.ts';
@@ -30,13 +30,14 @@ export interface RoutesDeps extends Senders {
  *     /v2/<name>/referrers/<digest>
  *     /<upstream>/v2/…                           the same, of that upstream
  */
-export function registryRoutes(deps: RoutesDeps): Router<ExchangeState> {
-  const router = new Router<ExchangeState>();
-  router.all(/^\/(?:[^/]+\/)?v2(?:\/.*)?$/, (ctx) => answerResource(ctx, deps));
-  return router;
+export function registryRoutes(deps: RoutesDeps): Middleware<ExchangeState> {
+  return (ctx, next) => (registryTarget.test(ctx.req.url ?? '') ? answerResource(ctx, deps) : next());
 }
 
-async function answerResource(ctx: RegistryContext, deps: RoutesDeps): Promise<void> {
+const registryTarget = /^\/(?:[^/?]+\/)?v2(?:[/?]|$)/;
+
+/** A hit in memory is answered before this returns. */
+function answerResource(ctx: RegistryContext, deps: RoutesDeps): Promise<void> | void {
   refuseWrites(ctx);
   const path = parseRegistryPath(ctx.req.url ?? '');
   const { resource } = path;
@@ -57,12 +58,12 @@ async function answerResource(ctx: RegistryContext, deps: RoutesDeps): Promise<v
   }
 }
 
-async function answerLocated(
+function answerLocated(
   ctx: RegistryContext,
   deps: RoutesDeps,
   path: RegistryPath,
   resource: Exclude<RegistryPath['resource'], { kind: 'ping' | 'catalog' }>,
-): Promise<void> {
+): Promise<void> | void {
   const { exchange } = ctx.state;
   const namespace = namespaceOf(path);
   const located = deps.mirror.locate({

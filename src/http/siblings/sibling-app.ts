@@ -4,7 +4,12 @@ import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Observer, SiblingContentKind, SiblingServedOutcome } from '../../mirror/ports/observer.ts';
 import type { Tracing } from '../../mirror/ports/tracing.ts';
 import { answerErrors, reportUnlessDisconnected } from '../middleware/errors.ts';
-import { type OverloadLimits, refuseAmbiguousRequests, refuseOverload } from '../middleware/request-checks.ts';
+import {
+  checkRequests,
+  type OverloadLimits,
+  refuseAmbiguousRequest,
+  refuseOverload,
+} from '../middleware/request-checks.ts';
 import { servedRequest } from '../middleware/traced-request.ts';
 import { Exchange, type ExchangeState, RequestDeadline } from '../registry/exchange.ts';
 import { LargeBodies } from '../response/memory-bodies.ts';
@@ -38,8 +43,8 @@ export function createSiblingApp(deps: SiblingAppDeps): Koa<SiblingState> {
   app.use(answerErrors(report));
   app.use(requireSecret(secrets));
   if (tracing) app.use(traceRequests(tracing));
-  app.use(refuseAmbiguousRequests());
-  app.use(refuseOverload({ ...limits, messages }, { observer: { rejected: () => {} } })); // Counted by its status.
+  const overload = refuseOverload({ ...limits, messages }, { observer: { rejected: () => {} } }); // Counted by its status.
+  app.use(checkRequests([refuseAmbiguousRequest, overload]));
   app.use((ctx) => answerSibling(ctx, answers));
   return app;
 }
