@@ -88,20 +88,35 @@ export class Mirror {
     return { upstream, repositoryId: { upstream: upstream.name, repository } };
   }
 
-  async manifest(
+  /** A promise only if something must be waited for. @throws also at once, what the promise would reject with. */
+  manifest(
     located: LocatedRepository,
     reference: Reference,
     isHead: boolean,
     waiting: Waiting,
+  ): Promise<ServedManifest> | ServedManifest {
+    const checking = this.#check(located, reference, waiting);
+    const atHand = checking ? undefined : this.#manifestAtHand(located, reference);
+    if (atHand) return this.#counted(located, atHand);
+    return this.#lookedUpManifest(located, { reference, isHead, checking }, waiting);
+  }
+
+  async #lookedUpManifest(
+    located: LocatedRepository,
+    { reference, isHead, checking }: { reference: Reference; isHead: boolean; checking: Promise<void> | void },
+    waiting: Waiting,
   ): Promise<ServedManifest> {
-    await this.#check(located, reference, waiting);
+    await checking;
     const served = isDigest(reference)
       ? await this.#byDigest(located, reference, isHead, waiting)
       : await this.#byTag(located, { tag: reference, isHead }, waiting);
-    if (served.cache.word === 'collapsed') this.#deps.observer.collapsed({ kind: 'manifest' });
-    if (served.cache.word === 'stale') {
-      this.#deps.observer.servedStale({ upstream: located.upstream.label, reason: served.cache.reason ?? 'unknown' });
-    }
+    return this.#counted(located, served);
+  }
+
+  #counted({ upstream }: LocatedRepository, served: ServedManifest): ServedManifest {
+    const { word, reason = 'unknown' } = served.cache;
+    if (word === 'collapsed') this.#deps.observer.collapsed({ kind: 'manifest' });
+    if (word === 'stale') this.#deps.observer.servedStale({ upstream: upstream.label, reason });
     return served;
   }
 
@@ -207,18 +222,26 @@ export class Mirror {
     return this.#deps.access.check({ upstream, repositoryId, reference }, waiting);
   }
 
+  /** What is in memory: a digest, or a tag within its lifetime. @throws RememberedNotFound */
+  #manifestAtHand({ upstream, repositoryId }: LocatedRepository, reference: Reference): ServedManifest | undefined {
+    const { tags, manifests } = this.#deps;
+    if (isDigest(reference)) {
+      const manifest = manifests.remembered(repositoryId, reference);
+      return manifest && served(manifest, { word: 'hit' }, manifest.firstServedAtMs);
+    }
+    const fresh = tags.fresh(upstream, repositoryId, reference);
+    const manifest = fresh && manifests.remembered(repositoryId, fresh.record.digest);
+    return manifest && served(manifest, fresh.cache, fresh.record.confirmedAtMs);
+  }
+
   async #byTag(
     { upstream, repositoryId }: LocatedRepository,
     { tag, isHead }: { tag: Exclude<Reference, Digest>; isHead: boolean },
     waiting: Waiting,
   ): Promise<ServedManifest> {
     const { tags, manifests } = this.#deps;
-    const { record, cache } =
-      tags.fresh(upstream, repositoryId, tag) ??
-      (await tags.resolve({ upstream, repositoryId, tag, wantsBody: !isHead }, waiting));
-    const manifest =
-      manifests.remembered(repositoryId, record.digest) ??
-      (await manifests.cached(repositoryId, record.digest, waiting));
+    const { record, cache } = await tags.resolve({ upstream, repositoryId, tag, wantsBody: !isHead }, waiting);
+    const manifest = await manifests.cached(repositoryId, record.digest, waiting);
     if (manifest) return served(manifest, cache, record.confirmedAtMs);
     if (isHead) {
       const { digest, mediaType, size, confirmedAtMs } = record;
@@ -235,8 +258,7 @@ export class Mirror {
     waiting: Waiting,
   ): Promise<ServedManifest> {
     const { manifests } = this.#deps;
-    const cached =
-      manifests.remembered(repositoryId, digest) ?? (await manifests.cached(repositoryId, digest, waiting));
+    const cached = await manifests.cached(repositoryId, digest, waiting);
     if (cached) return served(cached, { word: 'hit' }, cached.firstServedAtMs);
     const head = isHead ? await manifests.head(upstream, repositoryId, digest, waiting) : undefined;
     if (head?.value.mediaType !== undefined && head.value.size !== undefined) {

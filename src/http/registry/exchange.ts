@@ -61,18 +61,17 @@ export class Exchange implements Waiting, Deadlined {
    */
   inTime(work: Promise<void>): Promise<void> {
     this.#isRunning = true;
+    const ended = work.then(
+      () => this.#workEnded(),
+      (cause: unknown) => {
+        this.#workEnded();
+        throw cause;
+      },
+    );
+    if (this.#firstByteAt !== undefined) return ended; // The deadline does not apply any more.
     return new Promise((resolve, reject) => {
       this.#giveUpWork = reject;
-      work.then(
-        () => {
-          this.#workEnded();
-          resolve();
-        },
-        (cause: unknown) => {
-          this.#workEnded();
-          reject(cause);
-        },
-      );
+      ended.then(resolve, reject);
     });
   }
 

@@ -16,15 +16,26 @@ export interface ManifestAnswerDeps extends Senders {
  * GET and HEAD of a manifest: bytes and media type as the upstream sent them, whatever the client accepts. A conditional GET is first looked
  * up like a HEAD, so that nothing is downloaded for a 304.
  */
-export async function answerManifest(
+export function answerManifest(
   ctx: RegistryContext,
   deps: ManifestAnswerDeps,
   located: LocatedRepository,
   reference: Reference,
-): Promise<void> {
+): Promise<void> | void {
   const isHead = ctx.method === 'HEAD';
   const mayNeedNoBytes = isDigest(reference) ? hasAlready(ctx.req, reference) : isConditional(ctx.req);
-  const looked = await deps.mirror.manifest(located, reference, isHead || mayNeedNoBytes, ctx.state.exchange);
+  const looked = deps.mirror.manifest(located, reference, isHead || mayNeedNoBytes, ctx.state.exchange);
+  return 'then' in looked ? sendLooked(ctx, deps, { located, reference, looked }) : send(ctx, deps, looked);
+}
+
+async function sendLooked(
+  ctx: RegistryContext,
+  deps: ManifestAnswerDeps,
+  asked: { located: LocatedRepository; reference: Reference; looked: Promise<ServedManifest> },
+): Promise<void> {
+  const { located, reference } = asked;
+  const looked = await asked.looked;
+  const isHead = ctx.method === 'HEAD';
   const needsBytes = !isHead && looked.bytes === undefined && !hasAlready(ctx.req, looked.digest);
   const manifest = needsBytes ? await deps.mirror.manifest(located, reference, false, ctx.state.exchange) : looked;
   return send(ctx, deps, manifest);

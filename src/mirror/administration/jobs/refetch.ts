@@ -77,7 +77,7 @@ export class Refetch {
     await written();
     if (await this.#isStored(digest)) return;
     const located = this.#located(repositoryId);
-    await asked((soon) => mirror.manifest(located, digest, false, soon), { ...waiting, wait });
+    await asked(async (soon) => mirror.manifest(located, digest, false, soon), { ...waiting, wait });
     await written();
   }
 
