@@ -19,8 +19,8 @@ export interface StretchOptions {
   readonly hasMore?: boolean;
 }
 
-/** The most bytes that are borrowed at a time: as many as the largest read buffer holds. */
-const maxBorrowedBytes = 512 * 1024;
+/** The most bytes that are borrowed at a time: a socket accepts about as many in one call. */
+const maxBorrowedBytes = 1024 * 1024;
 
 /**
  * Sends a stretch of a source at the client's pace: one buffer is filled while the other is written. Bytes that are in memory already are
@@ -33,36 +33,48 @@ export async function sendStretch(
   options: StretchOptions,
 ): Promise<void> {
   const { source, start, end, buffers, isSequential, readBytes = 0, begin = () => {}, hasMore = false } = options;
-  const pair = buffers.take(end === undefined ? Infinity : end - start);
+  let pair: BufferPair | undefined;
+  const bufferAt = (turn: number) => {
+    pair ??= buffers.take(end === undefined ? Infinity : end - start);
+    return pair.buffers[turn === 0 ? 0 : 1];
+  };
   let unsent: BorrowedBuffer | undefined;
   try {
-    let position = isSequential ? await skip(source, { from: readBytes, to: start }, pair.buffers[0]) : start;
+    let position = isSequential ? await skip(source, { from: readBytes, to: start }, bufferAt(0)) : start;
     let written: Promise<unknown> | undefined;
     for (let turn = 0; end === undefined || position < end; turn ^= 1) {
-      const buffer = pair.buffers[turn === 0 ? 0 : 1];
-      const wanted = end === undefined ? buffer : buffer.subarray(0, Math.min(buffer.byteLength, end - position));
-      unsent = await source.borrow?.(position, Math.min(maxBorrowedBytes, (end ?? Infinity) - position));
-      const bytes = unsent?.bytes ?? (await source.read(wanted, position));
+      const left = (end ?? Infinity) - position;
+      unsent = await source.borrow?.(position, Math.min(maxBorrowedBytes, left));
+      const read = unsent ? undefined : await readPiece(source, bufferAt(turn), { position, left });
+      const bytes = unsent?.bytes ?? read?.byteLength ?? 0;
       await written;
       if (bytes === 0 && end !== undefined) throw new Error(`the content ended at ${position}, before ${end}`);
       if (bytes === 0) break;
       if (!written) begin();
-      written = unsent
-        ? writeBorrowed(response, unsent)
-        : unlessClosed(response, write(response, buffer.subarray(0, bytes)));
+      written = read ? unlessClosed(response, write(response, read)) : unsent && writeBorrowed(response, unsent);
       unsent = undefined;
-      written.catch(() => {}); // It is awaited a turn later; the read may fail before.
+      written?.catch(() => {}); // It is awaited a turn later; the read may fail before.
       position += bytes;
       exchange.bytes += bytes;
     }
     if (!written) begin();
     await written;
-    pair.release();
+    pair?.release();
     if (!hasMore) response.end();
   } finally {
     unsent?.end();
-    pair.discard();
+    pair?.discard();
   }
+}
+
+/** @returns what was read, in `buffer`. */
+async function readPiece(
+  source: ByteSource,
+  buffer: Buffer,
+  { position, left }: { readonly position: number; readonly left: number },
+): Promise<Uint8Array> {
+  const bytes = await source.read(buffer.subarray(0, Math.min(buffer.byteLength, left)), position);
+  return buffer.subarray(0, bytes);
 }
 
 async function skip(

@@ -17,6 +17,8 @@ import type { Observer } from '../ports/observer.ts';
 import type { BlobRecord, RecordStore } from '../ports/record-store.ts';
 import { Remembered } from '../concurrency/remembered.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
+import type { Memory } from '../ports/memory.ts';
+import { SharedBlobs } from './shared-blobs.ts';
 import { BlobInMemory } from './small-blobs.ts';
 
 export interface BlobQuestion {
@@ -122,6 +124,8 @@ export interface StoredBlobsDeps {
   readonly store: Pick<BlobStore, 'open'>;
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'internalError'>;
+  /** For what readers of one blob share. */
+  readonly memory: Memory;
 }
 
 /** After this time the disk is tried again. */
@@ -133,6 +137,8 @@ export class StoredBlobs {
   readonly #deps: StoredBlobsDeps;
   /** Blobs that the disk failed to read a moment ago. */
   readonly #unreadable: Remembered<Error>;
+  /** Made when the first blob is read. */
+  #shared: SharedBlobs | undefined;
 
   constructor(deps: StoredBlobsDeps) {
     this.#deps = deps;
@@ -143,7 +149,10 @@ export class StoredBlobs {
   async open(digest: Digest, link: BlobRecord | undefined): Promise<StoredBlob | 'unreadable' | undefined> {
     if (this.#unreadable.get(digest)) return undefined;
     try {
-      return await this.#deps.store.open(digest, link?.size);
+      const stored = await this.#deps.store.open(digest, link?.size);
+      if (!stored || stored instanceof BlobInMemory) return stored;
+      this.#shared ??= new SharedBlobs(this.#deps);
+      return this.#shared.share(digest, stored);
     } catch (cause) {
       this.#deps.observer.internalError({ part: 'blob store', cause });
       return 'unreadable';
@@ -153,6 +162,7 @@ export class StoredBlobs {
   /** To be called when the blob was stored again. */
   forget(digest: Digest): void {
     this.#unreadable.forget(digest);
+    this.#shared?.forget(digest);
   }
 
   /** The same answer, with failures of the disk reported. @param options.isStored whether it is read from the store. */
@@ -202,17 +212,15 @@ export class UnreadableContent extends UpstreamError {
 
 /** A source that reports failures of the disk. The answer is then cut. */
 export function reportingDiskFailures(source: ByteSource, report: (cause: unknown) => void): ByteSource {
+  const failed = (cause: unknown): never => {
+    if (cause instanceof OciError || cause instanceof UpstreamError) throw cause;
+    report(cause);
+    throw new UnreadableContent(cause);
+  };
+  const borrow = source.borrow?.bind(source);
   return {
-    read: async (into, position) => {
-      try {
-        return await source.read(into, position);
-      } catch (cause) {
-        if (cause instanceof OciError || cause instanceof UpstreamError) throw cause;
-        report(cause);
-        throw new UnreadableContent(cause);
-      }
-    },
-    ...(source.borrow && { borrow: source.borrow.bind(source) }),
+    read: (into, position) => source.read(into, position).catch(failed),
+    ...(borrow && { borrow: (position, maxBytes) => borrow(position, maxBytes).catch(failed) }),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
 }

@@ -55,7 +55,7 @@ export function started({
   const rest = { borrowedLinks, background, clock, makeRoom: async () => true, space: { tidy: async () => {} } };
   const links = new BlobLinks({ records, index, ...rest });
   const store = new MemoryBlobs();
-  const storedBlobs = new StoredBlobs({ store, clock, observer });
+  const storedBlobs = new StoredBlobs({ store, clock, observer, memory });
   const reserve = async (wanted: number) => ({
     bytes: wanted,
     leftBytes: wanted,
