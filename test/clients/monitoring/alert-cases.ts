@@ -40,8 +40,8 @@ const days = (count: number) => count * 86_400;
 const forever = days(1e9);
 /** A store that is verified `every` so many seconds. */
 const verified = ({
-  begunAt = constant('NaN'),
-  lastRound = constant('NaN'),
+  begunAt = constant('_'),
+  lastRound = constant('_'),
   every = days(7),
 }: {
   readonly begunAt?: string;
