@@ -15,15 +15,28 @@ const root = resolve(import.meta.dirname, '../..');
 const megabyte = 1_000_000;
 const hour = 3_600_000;
 
-interface LockFile {
-  readonly packages: Readonly<Record<string, { readonly dev?: boolean; readonly devOptional?: boolean }>>;
+interface LockedPackage {
+  readonly dev?: boolean;
+  readonly devOptional?: boolean;
+  /** On which machines it can be installed; absent: on all. */
+  readonly cpu?: readonly string[];
+  readonly os?: readonly string[];
+  readonly libc?: readonly string[];
+  readonly hasInstallScript?: boolean;
+}
+
+/** By folder. */
+function lockedPackages(): Readonly<Record<string, LockedPackage>> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the format of npm
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+    readonly packages: Readonly<Record<string, LockedPackage>>;
+  };
+  return packages;
 }
 
 /** The folders of the packages that the mirror needs to run. */
 function productionPackages(): readonly string[] {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the format of npm
-  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as LockFile;
-  return Object.entries(packages).flatMap(([path, { dev, devOptional }]) =>
+  return Object.entries(lockedPackages()).flatMap(([path, { dev, devOptional }]) =>
     path === '' || dev === true || devOptional === true ? [] : [path],
   );
 }
@@ -89,6 +102,16 @@ describe('the packages in the image', () => {
     expect(await sizeOf(join(pruned, 'node_modules'))).toBeLessThan(16 * megabyte);
     const files = globSync('node_modules/**/*', { cwd: pruned });
     expect(files.filter((file) => /\.(map|ts|mts|cts)$|\/(tests?|docs)\/./.test(file))).toEqual([]);
+  });
+
+  test('are the same on every architecture: none has native code, or builds some when it is installed', () => {
+    expect(globSync('node_modules/**/*.{node,so,dylib,dll,a,o}', { cwd: whole })).toEqual([]);
+    const of = lockedPackages();
+    const special = productionPackages().filter((path) => {
+      const { cpu, os, libc, hasInstallScript } = of[path] ?? {};
+      return cpu ?? os ?? libc ?? hasInstallScript;
+    });
+    expect(special).toEqual([]);
   });
 
   test('keep the text of every licence', () => {
