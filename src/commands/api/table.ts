@@ -1,3 +1,4 @@
+import { percentText } from '../../http/management/pages/drawing/words.ts';
 import { printable } from './client.ts';
 
 /** Rows as lines whose columns are aligned. The first row may be titles. Pure. */
@@ -13,5 +14,5 @@ export function alignedLines(rows: readonly (readonly string[])[]): string {
 
 /** A share of a whole: `87.5 %`; `-` of nothing. Pure. */
 export function shareText(part: number | null, whole: number): string {
-  return part === null || whole === 0 ? '-' : `${((100 * part) / whole).toFixed(1)} %`;
+  return part === null || whole === 0 ? '-' : percentText(part / whole);
 }
