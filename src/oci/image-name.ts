@@ -8,6 +8,20 @@ export interface ImageName {
   readonly reference: Reference;
 }
 
+/** A name as it is written, in its parts: nothing of them is checked, and nothing is added. */
+export interface WrittenName {
+  /** With the registry, if it is written. */
+  readonly name: string;
+  readonly tag: string | undefined;
+  readonly digest: string | undefined;
+}
+
+/** Splits `<name>[:<tag>][@<digest>]`: the colon of a port is before the last slash, that of a tag behind it. Pure. */
+export function splitImageName(text: string): WrittenName {
+  const [, name = '', tag, digest] = /^([^@]*?)(?::([^:/@]+))?(?:@(.*))?$/s.exec(text) ?? [];
+  return { name, tag, digest };
+}
+
 /** `docker pull` knows Docker Hub by these names as well. */
 const hubNames: ReadonlySet<string> = new Set(['index.docker.io', 'registry-1.docker.io']);
 
@@ -18,7 +32,7 @@ const hubNames: ReadonlySet<string> = new Set(['index.docker.io', 'registry-1.do
  * @returns what is wrong with it, if it is no name. Pure.
  */
 export function parseImageName(text: string): ImageName | string {
-  const [, name = '', tag, digest] = /^([^@]*?)(?::([^:/@]+))?(?:@(.*))?$/s.exec(text) ?? [];
+  const { name, tag, digest } = splitImageName(text);
   const { host, path } = splitName(name);
   const registry = parseHostName(hubNames.has(host) ? 'docker.io' : host);
   if (registry === undefined) return `"${host}" is no name of a registry`;

@@ -75,7 +75,7 @@ test('what the command cannot do has an exit code and words', async () => {
   const mirror = await pulled();
   const failing: readonly (readonly [Partial<VerifyOptions>, number, string])[] = [
     [{ name: 'nginx' }, 1, 'full name'],
-    [{ name: `${name}:2` }, 1, 'not cached'],
+    [{ name: `${name}:2` }, 1, `${name}:2 is not cached`],
     [{ tokenFile: undefined }, 4, 'token'],
     [{ server: `http://127.0.0.1:${await freePort()}` }, 3, 'no mirror answers'],
   ];

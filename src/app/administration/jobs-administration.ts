@@ -17,6 +17,7 @@ import type { VerifyProgress } from '../../mirror/administration/jobs/verify-rep
 import { Warm, type WarmOrder, type WarmProgress } from '../../mirror/administration/jobs/warm.ts';
 import type { WarmedImage } from '../../mirror/administration/jobs/warm-report.ts';
 import type { AssembledMirror } from '../../mirror/mirror-parts.ts';
+import { repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
@@ -96,7 +97,7 @@ export class OperatorJobs implements JobsAdministration {
     const known = scope.kind === 'tag' ? await this.#verify.scopeOfTag(scope.repositoryId, scope.tag) : scope;
     const isCached = known && (await this.#verify.isCached(known));
     if (known && isCached === undefined) throw new Problem('unavailable', 'the index cannot be read now');
-    if (!known || isCached !== true) throw new Problem('not-found', 'this is not cached');
+    if (!known || isCached !== true) throw new Problem('not-found', `${nameOf(scope)} is not cached`);
     const running = this.#jobs.list().find(({ state, progress }) => state === 'running' && progress.kind === 'verify');
     if (running)
       throw new Problem('already-runs', `job ${running.id} verifies already`, { members: { job: running.id } });
@@ -150,4 +151,12 @@ function answerOf(job: Job<Progress>): JobAnswer {
 
 function imageOf({ digest, fetched, present, ...image }: WarmedImage): NonNullable<JobAnswer['images']>[number] {
   return { ...image, ...(digest !== undefined && { digest }), fetched: { ...fetched }, present: { ...present } };
+}
+
+/** What is to be verified, as people name it. Pure. */
+function nameOf(scope: AskedVerification['scope']): string {
+  if (scope.kind === 'all') return 'nothing';
+  const repository = repositoryKey(scope.repositoryId);
+  if (scope.kind === 'repository') return repository;
+  return scope.kind === 'tag' ? `${repository}:${scope.tag}` : `${repository}@${scope.digest}`;
 }

@@ -30,8 +30,9 @@ export class ProcessPurges implements PurgeAdministration {
 
   async purge(target: PurgeTarget, { dryRun, signal }: PurgeOptions): Promise<PurgeAnswer> {
     const name = repositoryKey(target.repositoryId);
+    const wanted = `${name}${suffixOf(target)}`;
     const found = await (dryRun ? this.#purge.plan(target, { signal }) : this.#purge.run(target, { signal }));
-    if (typeof found === 'string') throw new Problem(refusals[found].kind, refusals[found].detail(name));
+    if (typeof found === 'string') throw new Problem(refusals[found].kind, refusals[found].detail(wanted));
     return {
       dryRun,
       repository: name,
@@ -67,6 +68,11 @@ export class ProcessPurges implements PurgeAdministration {
   }
 }
 
+function suffixOf(target: PurgeTarget): string {
+  if (target.kind === 'tag') return `:${target.tag}`;
+  return target.kind === 'digest' ? `@${target.digest}` : '';
+}
+
 type Counts = PurgeAnswer['removed'];
 
 function countsOf({ tags, contents }: Purged): Counts {
@@ -96,7 +102,7 @@ const refusals: Readonly<
     { readonly kind: 'not-found' | 'unavailable' | 'refused'; readonly detail: (name: string) => string }
   >
 > = {
-  unknown: { kind: 'not-found', detail: (name) => `this of ${name} is not cached` },
+  unknown: { kind: 'not-found', detail: (name) => `${name} is not cached` },
   unreadable: {
     kind: 'unavailable',
     detail: () =>

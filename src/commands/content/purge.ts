@@ -1,6 +1,7 @@
 import { type PurgeAnswer, purged as purgedSchema } from '../../http/management/api/content/purge-routes.ts';
 import { answerAs, apiOf, exitCodeOf, failure, type MirrorChoice, type Output, tryJson } from '../api/client.ts';
 import { bytesText, countText } from '../../http/management/pages/drawing/words.ts';
+import { splitImageName } from '../../oci/image-name.ts';
 import { alignedLines } from '../api/table.ts';
 
 export interface PurgeOptions extends MirrorChoice, Output {
@@ -40,7 +41,7 @@ export interface PurgeBody {
 
 /** What an image names, as the API takes it; else what is wrong with it. Pure. */
 export function targetIn(image: string, { allTags }: { readonly allTags: boolean }): PurgeBody | string {
-  const [, name = '', tag, digest] = /^([^@]*?)(?::([^:/@]+))?(?:@(.+))?$/.exec(image) ?? [];
+  const { name, tag, digest } = splitImageName(image);
   const [registry = '', ...rest] = name.split('/');
   const isFull = rest.length > 0 && (/[.:]/.test(registry) || registry === 'localhost');
   if (!isFull) return 'expected the full name with its registry, such as docker.io/library/nginx:1.27';

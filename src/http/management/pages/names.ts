@@ -1,6 +1,7 @@
 import type { RepositoryId } from '../../../mirror/ports/repository-id.ts';
 import { repositoryKey } from '../../../mirror/ports/repository-id.ts';
 import { isDigest } from '../../../oci/digest.ts';
+import { splitImageName } from '../../../oci/image-name.ts';
 import { hostInPath, isRepository, isTag, type Reference } from '../../../oci/reference.ts';
 
 /** What a page is about: a repository, or an image of it. */
@@ -11,9 +12,10 @@ export interface Named {
 
 /** Parses `docker.io/library/nginx`, with `:1.27` or `@sha256:…`: a full name, as pages write it. @returns undefined if it is none. Pure. */
 export function parseNamed(text: string): Named | undefined {
-  const slash = text.indexOf('/');
-  const [, repository = '', tag, digest] = /^([^:@]+)(?::([^:@]+)|@(.+))?$/.exec(text.slice(slash + 1)) ?? [];
-  const upstream = slash > 0 ? hostInPath(text.slice(0, slash)) : undefined;
+  const { name, tag, digest } = splitImageName(text);
+  const slash = name.indexOf('/');
+  const repository = name.slice(slash + 1);
+  const upstream = slash > 0 ? hostInPath(name.slice(0, slash)) : undefined;
   if (upstream === undefined || !isRepository(repository)) return undefined;
   const repositoryId = { upstream, repository };
   if (digest !== undefined) return isDigest(digest) ? { repositoryId, reference: digest } : undefined;

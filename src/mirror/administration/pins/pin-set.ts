@@ -1,4 +1,5 @@
 import { type Digest, isDigest } from '../../../oci/digest.ts';
+import { splitImageName } from '../../../oci/image-name.ts';
 import { isRepository, isTag, parseHostName } from '../../../oci/reference.ts';
 import { type ImageGlob, imageGlob } from '../purge-by-glob.ts';
 
@@ -28,11 +29,10 @@ export function parsePin(text: string): Pin | undefined {
 }
 
 function isFullName(name: string): boolean {
-  const [slash, colon] = [name.indexOf('/'), name.lastIndexOf(':')];
-  const hasTag = colon > name.lastIndexOf('/');
-  const repository = name.slice(slash + 1, hasTag ? colon : undefined);
-  if (slash <= 0 || parseHostName(name.slice(0, slash)) === undefined || !isRepository(repository)) return false;
-  return !hasTag || isTag(name.slice(colon + 1));
+  const { name: repository, tag } = splitImageName(name);
+  const slash = repository.indexOf('/');
+  if (slash <= 0 || parseHostName(repository.slice(0, slash)) === undefined) return false;
+  return isRepository(repository.slice(slash + 1)) && (tag === undefined || isTag(tag));
 }
 
 /** Answers which names pins mean. Those without `*` cost one look, however many they are. */
