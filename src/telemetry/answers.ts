@@ -105,12 +105,14 @@ export class Answers {
       name: 'layerwell_http_request_duration_seconds',
       help: 'Time from the request to the end of the response.',
       labelNames: ['kind', 'cache'],
+      bounds: secondsOfBuckets.filter((bound) => bound >= 0.005),
       registry,
     });
     this.#firstByteSeconds = new Durations({
       name: 'layerwell_http_time_to_first_byte_seconds',
       help: 'Time from the request to the response headers.',
       labelNames: ['kind', 'cache'],
+      bounds: secondsOfBuckets.filter((bound) => bound <= 30),
       registry,
     });
   }
