@@ -244,10 +244,7 @@ export interface DurationsOptions {
   readonly registry: Registry;
 }
 
-/**
- * A histogram whose buckets are counted elsewhere and read at each scrape: observing a value in prom-client's own takes 1 µs. For the
- * registry it is a Gauge, but it reports itself as a histogram.
- */
+/** A histogram, counted elsewhere: observing in prom-client's own takes 1 µs. For the registry it is a Gauge. */
 export class Durations extends Gauge<Label> {
   readonly #named: Histogram;
   readonly #bounds: readonly number[];
