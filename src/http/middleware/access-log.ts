@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:
 import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { ServerSpan, Tracing } from '../../mirror/ports/tracing.ts';
-import { Exchange, type ExchangeState, RequestDeadline } from '../registry/exchange.ts';
+import { Exchange, type ExchangeState, Link, LinkedList, RequestDeadline } from '../registry/exchange.ts';
 import { ClientAddresses, type Origin, type TrustedProxies } from './client-address.ts';
 import { endRequestSpan, servedRequest } from './traced-request.ts';
 
@@ -40,14 +40,17 @@ export interface AccessLog {
 
 /** The requests whose answers have not ended. */
 export class RunningRequests {
-  readonly #exchanges = new Set<Exchange>();
+  readonly #exchanges = new LinkedList<Exchange>();
 
-  begin(exchange: Exchange): void {
-    this.#exchanges.add(exchange);
+  /** @returns its place, for {@link end}. */
+  begin(exchange: Exchange): Link<Exchange> {
+    const place = new Link(exchange);
+    this.#exchanges.append(place);
+    return place;
   }
 
-  end(exchange: Exchange): void {
-    this.#exchanges.delete(exchange);
+  end(place: Link<Exchange>): void {
+    this.#exchanges.remove(place);
   }
 
   /** How many there are, and how many of them have no headers yet, by what they ask for. */
@@ -160,11 +163,11 @@ export function recordRequests(deps: AccessLogDeps): Middleware<ExchangeState> {
     const { req, res } = ctx;
     const exchange = new Exchange(res, deadline);
     ctx.state = { exchange };
-    running?.begin(exchange);
+    const place = running?.begin(exchange);
     exchange.requestId = requestIdIn(req.headers) ?? newId();
     const origin = addresses?.of(req) ?? { client: req.socket.remoteAddress, proxy: undefined };
     const record = (span?: ServerSpan) => {
-      res.once('close', () => recordAnswer({ req, res, exchange, origin, span }, deps));
+      res.once('close', () => recordAnswer({ req, res, exchange, place, origin, span }, deps));
       return next();
     };
     if (!tracing) return record();
@@ -176,16 +179,18 @@ interface Ended {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly exchange: Exchange;
+  /** Among the running requests, if they are counted. */
+  readonly place: Link<Exchange> | undefined;
   readonly origin: Origin;
   readonly span: ServerSpan | undefined;
 }
 
 function recordAnswer(
-  { req, res, exchange, origin, span }: Ended,
+  { req, res, exchange, place, origin, span }: Ended,
   { observer, log, running, recent }: AccessLogDeps,
 ): void {
   exchange.end();
-  running?.end(exchange);
+  if (place) running?.end(place);
   const endedAt = performance.now();
   const durationMs = endedAt - exchange.startedAt;
   const { kind, cache, staleReason, upstream, repository, reference, bytes } = exchange;

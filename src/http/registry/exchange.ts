@@ -5,6 +5,56 @@ import type { Observer } from '../../mirror/ports/observer.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 
+/** The place of an item in a {@link LinkedList}. */
+export class Link<Item> {
+  readonly item: Item;
+  before: Link<Item> | undefined;
+  after: Link<Item> | undefined;
+  isIn = false;
+
+  constructor(item: Item) {
+    this.item = item;
+  }
+}
+
+/**
+ * Items in the order in which they were added. For what comes and goes with every request it costs less than a Set: V8 replaces the table of a
+ * Set whose size goes up and down, and an old table keeps all later ones, with the requests in them, from the cheap collection of garbage. With
+ * Sets a cached manifest took 3 KB of the old space and 38 µs of CPU, instead of 30.
+ */
+export class LinkedList<Item> {
+  #first: Link<Item> | undefined;
+  #last: Link<Item> | undefined;
+
+  get first(): Link<Item> | undefined {
+    return this.#first;
+  }
+
+  append(link: Link<Item>): void {
+    link.isIn = true;
+    link.before = this.#last;
+    if (this.#last) this.#last.after = link;
+    else this.#first = link;
+    this.#last = link;
+  }
+
+  /** Does nothing if it is not in the list. A removed link holds no other. */
+  remove(link: Link<Item>): void {
+    if (!link.isIn) return;
+    const { before, after } = link;
+    if (before) before.after = after;
+    else this.#first = after;
+    if (after) after.before = before;
+    else this.#last = before;
+    link.before = link.after = undefined;
+    link.isIn = false;
+  }
+
+  *[Symbol.iterator](): Iterator<Item> {
+    for (let link = this.#first; link; link = link.after) yield link.item;
+  }
+}
+
 /** A request whose answer has no headers yet. */
 interface Deadlined {
   /** On the clock of `performance.now()`. */
@@ -36,6 +86,7 @@ export class Exchange implements Waiting, Deadlined {
   bytes = 0;
   readonly #response: ServerResponse;
   readonly #deadline: RequestDeadline;
+  readonly #place = new Link<Deadlined>(this);
   readonly #whenOver: (() => void)[] = [];
   #controller: AbortController | undefined;
   #giveUpWork: ((cause: UpstreamError) => void) | undefined;
@@ -48,7 +99,7 @@ export class Exchange implements Waiting, Deadlined {
   constructor(response: ServerResponse, deadline: RequestDeadline) {
     this.#response = response;
     this.#deadline = deadline;
-    deadline.begin(this);
+    deadline.begin(this.#place);
   }
 
   get firstByteAt(): number | undefined {
@@ -82,7 +133,7 @@ export class Exchange implements Waiting, Deadlined {
   begin(): void {
     if (this.#tooLate) throw this.#tooLate;
     this.#firstByteAt = performance.now();
-    this.#deadline.end(this);
+    this.#deadline.end(this.#place);
   }
 
   giveUp(): void {
@@ -99,7 +150,7 @@ export class Exchange implements Waiting, Deadlined {
   /** The answer has ended. */
   end(): void {
     this.#isAnswered = true;
-    this.#deadline.end(this);
+    this.#deadline.end(this.#place);
     this.#callBackIfOver();
   }
 
@@ -117,7 +168,7 @@ export class Exchange implements Waiting, Deadlined {
 
   #workEnded(): void {
     this.#isRunning = false;
-    this.#deadline.end(this);
+    this.#deadline.end(this.#place);
     this.#callBackIfOver();
   }
 
@@ -153,20 +204,20 @@ const requestDeadlineMs = 25_000;
 export class RequestDeadline {
   readonly #deadlineMs: number;
   /** Oldest first. */
-  readonly #waiting = new Set<Deadlined>();
+  readonly #waiting = new LinkedList<Deadlined>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor({ deadlineMs = requestDeadlineMs }: { readonly deadlineMs?: number | undefined } = {}) {
     this.#deadlineMs = deadlineMs;
   }
 
-  begin(request: Deadlined): void {
-    this.#waiting.add(request);
+  begin(request: Link<Deadlined>): void {
+    this.#waiting.append(request);
     if (!this.#timer) this.#checkIn(this.#deadlineMs);
   }
 
-  end(request: Deadlined): void {
-    this.#waiting.delete(request);
+  end(request: Link<Deadlined>): void {
+    this.#waiting.remove(request);
   }
 
   #checkIn(delayMs: number): void {
@@ -175,11 +226,11 @@ export class RequestDeadline {
 
   #endOverdue(): void {
     this.#timer = undefined;
-    for (const request of this.#waiting) {
-      const leftMs = request.startedAt + this.#deadlineMs - performance.now();
+    for (let oldest = this.#waiting.first; oldest; oldest = this.#waiting.first) {
+      const leftMs = oldest.item.startedAt + this.#deadlineMs - performance.now();
       if (leftMs > 0) return this.#checkIn(Math.ceil(leftMs));
-      this.#waiting.delete(request);
-      request.giveUp();
+      this.#waiting.remove(oldest);
+      oldest.item.giveUp();
     }
   }
 }

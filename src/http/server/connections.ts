@@ -2,12 +2,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
+import { Link, LinkedList } from '../registry/exchange.ts';
 
 export interface ConnectionsOptions {
   /** Further ones are surplus. */
-  readonly max?: number | undefined;
+  readonly max?: number;
   /** At the limit, a connection that has been idle for this long is closed for a new one. By default 5 s. */
-  readonly closableAfterIdleMs?: number | undefined;
+  readonly closableAfterIdleMs?: number;
   readonly nowMs?: () => number;
 }
 
@@ -16,8 +17,16 @@ function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket):
   return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }
 
-/** Longer than the gap between two requests of one pull. */
-const defaultClosableAfterIdleMs = 5_000;
+interface Use {
+  readonly socket: Duplex;
+  /** How many answers are running. */
+  answers: number;
+  /** Since its last answer; before its first one, since it was opened. */
+  idleSinceMs: number;
+}
+
+/** The idle time is longer than the gap between two requests of one pull. */
+const defaults = { max: Infinity, closableAfterIdleMs: 5_000, nowMs: () => performance.now() };
 
 /**
  * The connections of one listener, and their running answers. Node can close idle connections too, but counts one that never sent a request
@@ -27,36 +36,27 @@ export class Connections {
   /** With TLS, including those whose handshake is in progress. */
   readonly #accepted = new Set<Socket>();
   readonly #acceptedByEnds = new Map<string, Socket>();
-  /** The number of running answers on each. */
-  readonly #answersOn = new Map<Duplex, number>();
-  /** Idle connections and since when they are idle, the longest first. One that has sent no request is idle since it was opened. */
-  readonly #idleSinceMs = new Map<Duplex, number>();
+  readonly #uses = new Map<Duplex, Link<Use>>();
+  /** Those without a running answer, the longest idle first. */
+  readonly #idle = new LinkedList<Use>();
   /** Those that were opened above the limit. */
   readonly #surplus = new WeakSet<Duplex>();
-  readonly #max: number;
-  readonly #closableAfterIdleMs: number;
-  readonly #nowMs: () => number;
+  readonly #options: Required<ConnectionsOptions>;
   #closesAfterAnswers = false;
   #isDraining = false;
 
-  constructor({
-    max = Infinity,
-    closableAfterIdleMs = defaultClosableAfterIdleMs,
-    nowMs = () => performance.now(),
-  }: ConnectionsOptions = {}) {
-    this.#max = max;
-    this.#closableAfterIdleMs = closableAfterIdleMs;
-    this.#nowMs = nowMs;
+  constructor(options: ConnectionsOptions = {}) {
+    this.#options = { ...defaults, ...options };
   }
 
   /** How many may be open at the same time. */
   get max(): number {
-    return this.#max;
+    return this.#options.max;
   }
 
   /** How many are open. */
   get open(): number {
-    return this.#answersOn.size;
+    return this.#uses.size;
   }
 
   /** Whether each connection is closed after its next answer, which says so. */
@@ -76,22 +76,30 @@ export class Connections {
 
   /** From now on it can send requests. Above the limit, a connection that has been idle for a while is closed for it. */
   opened(socket: Duplex): void {
-    if (this.#answersOn.size >= this.#max && !this.#closeLongestIdle()) this.#surplus.add(socket);
-    this.#answersOn.set(socket, 0);
-    this.#idleSinceMs.set(socket, this.#nowMs());
+    if (this.#uses.size >= this.#options.max && !this.#closeLongestIdle()) this.#surplus.add(socket);
+    const use = new Link<Use>({ socket, answers: 0, idleSinceMs: this.#options.nowMs() });
+    this.#uses.set(socket, use);
+    this.#idle.append(use);
     socket.once('close', () => this.#forget(socket));
     if (this.#isDraining) socket.destroy();
   }
 
   /** An answer begins. @returns a function to call at its end. */
   answering(socket: Duplex): () => void {
-    this.#count(socket, 1);
-    this.#idleSinceMs.delete(socket);
-    return () => {
-      this.#count(socket, -1);
-      if (this.#answersOn.get(socket) === 0) this.#idleSinceMs.set(socket, this.#nowMs());
-      if (this.#isDraining) closeIfIdle(socket, this.#answersOn.get(socket));
-    };
+    const use = this.#uses.get(socket);
+    if (!use) return () => {};
+    use.item.answers += 1;
+    this.#idle.remove(use);
+    return () => this.#answered(use);
+  }
+
+  #answered(use: Link<Use>): void {
+    const { item } = use;
+    item.answers -= 1;
+    if (item.answers > 0 || this.#uses.get(item.socket) !== use) return;
+    item.idleSinceMs = this.#options.nowMs();
+    this.#idle.append(use);
+    if (this.#isDraining) closeIfIdle(item);
   }
 
   /** Whether it is above the limit: its request is answered 503 with Retry-After. */
@@ -101,11 +109,11 @@ export class Connections {
 
   /** Whether it can send requests: with TLS, whether the handshake is over. */
   isOpened(socket: Duplex): boolean {
-    return this.#answersOn.has(socket);
+    return this.#uses.has(socket);
   }
 
   isAnswering(socket: Duplex): boolean {
-    return (this.#answersOn.get(socket) ?? 0) > 0;
+    return (this.#uses.get(socket)?.item.answers ?? 0) > 0;
   }
 
   /** From now on each connection is closed after its next answer. Idle ones stay open: closing them could lose a request on its way. */
@@ -117,7 +125,7 @@ export class Connections {
   drain(): void {
     this.closeAfterAnswers();
     this.#isDraining = true;
-    for (const [socket, answers] of this.#answersOn) closeIfIdle(socket, answers);
+    for (const { item } of this.#uses.values()) closeIfIdle(item);
   }
 
   /** Resets all connections at once. */
@@ -137,26 +145,22 @@ export class Connections {
   }
 
   #closeLongestIdle(): boolean {
-    const [longest] = this.#idleSinceMs;
-    if (!longest || this.#nowMs() - longest[1] < this.#closableAfterIdleMs) return false;
-    this.#forget(longest[0]);
-    longest[0].destroy();
+    const longest = this.#idle.first?.item;
+    if (!longest || this.#options.nowMs() - longest.idleSinceMs < this.#options.closableAfterIdleMs) return false;
+    this.#forget(longest.socket);
+    longest.socket.destroy();
     return true;
   }
 
   #forget(socket: Duplex): void {
-    this.#answersOn.delete(socket);
-    this.#idleSinceMs.delete(socket);
-  }
-
-  #count(socket: Duplex, change: number): void {
-    const answers = this.#answersOn.get(socket);
-    if (answers !== undefined) this.#answersOn.set(socket, answers + change);
+    const use = this.#uses.get(socket);
+    if (use) this.#idle.remove(use);
+    this.#uses.delete(socket);
   }
 }
 
 /** Closes it after its last answer has been sent. */
-function closeIfIdle(socket: Duplex, answers: number | undefined): void {
+function closeIfIdle({ socket, answers }: Use): void {
   if (answers === 0) socket.end(() => socket.destroy());
 }
 
@@ -180,7 +184,7 @@ interface Line {
   readonly waiting: Exchanged[];
   isPaused: boolean;
   /** Pauses the socket again: Node resumes it after each answer. */
-  readonly stayPaused: () => void;
+  readonly stayPaused: () => unknown;
 }
 
 /** With this many waiting requests, nothing more is read from the connection. With fewer, its end is noticed at once. */
@@ -198,8 +202,8 @@ const maxWaitingOfConnection = 32;
  */
 export class Pipelines {
   readonly #options: PipelinesOptions;
-  /** The connections that have a running answer, each with its line if further requests wait. */
-  readonly #lines = new Map<Duplex, Line | undefined>();
+  /** Of the connections with requests that wait. */
+  readonly #lines = new Map<Duplex, Line>();
   #waiting = 0;
 
   constructor(options: PipelinesOptions) {
@@ -219,11 +223,9 @@ export class Pipelines {
   /** Answers a request when its turn comes. */
   take(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
-    if (this.#lines.has(socket)) this.#wait(socket, { request, response });
-    else {
-      this.#lines.set(socket, undefined);
-      this.#answer({ request, response });
-    }
+    const isBusy = this.#options.connections.isAnswering(socket) || this.#lines.has(socket);
+    if (isBusy) this.#wait(socket, { request, response });
+    else this.#answer({ request, response });
   }
 
   #answer({ request, response }: Exchanged): void {
@@ -265,9 +267,7 @@ export class Pipelines {
     const line: Line = {
       waiting: [],
       isPaused: false,
-      stayPaused: () => {
-        if (line.isPaused) socket.pause();
-      },
+      stayPaused: () => line.isPaused && socket.pause(),
     };
     socket.on('resume', line.stayPaused);
     this.#lines.set(socket, line);
@@ -277,8 +277,8 @@ export class Pipelines {
   /** Called when the running answer has closed. The next one begins in a later turn of the event loop, so that others are not delayed. */
   #next(socket: Duplex): void {
     const line = this.#lines.get(socket);
-    if (socket.destroyed || !line || line.waiting.length === 0) this.#forget(socket, line);
-    else setImmediate(() => this.#answerNext(socket, line));
+    if (line && (socket.destroyed || line.waiting.length === 0)) this.#forget(socket, line);
+    else if (line) setImmediate(() => this.#answerNext(socket, line));
   }
 
   #answerNext(socket: Duplex, line: Line): void {
@@ -292,9 +292,9 @@ export class Pipelines {
     this.#answer(next);
   }
 
-  #forget(socket: Duplex, line: Line | undefined): void {
+  #forget(socket: Duplex, line: Line): void {
     this.#lines.delete(socket);
-    this.#waiting -= line?.waiting.length ?? 0;
-    if (line) socket.off('resume', line.stayPaused);
+    this.#waiting -= line.waiting.length;
+    socket.off('resume', line.stayPaused);
   }
 }
