@@ -33,7 +33,7 @@ const { values } = parseArgs({
     tags: { type: 'string', default: '100000' },
     repositories: { type: 'string', default: '20000' },
     turns: { type: 'string', default: '9' },
-    program: { type: 'string', default: 'src/main.ts' },
+    program: { type: 'string', default: 'dist/main.js' },
     'work-dir': { type: 'string', default: tmpdir() },
     keep: { type: 'string' },
     report: { type: 'boolean', default: false },

@@ -1,4 +1,5 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
+import { stripTypeScriptTypes } from 'node:module';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { freePort, type ServerProcess, startServer } from '../server-process.ts';
@@ -35,14 +36,7 @@ export async function startMirror(place: StorePlace, options: MirrorOptions): Pr
   const server = await startServer(
     {
       program: process.execPath,
-      args: [
-        '--import',
-        join(import.meta.dirname, 'turn-watch.ts'),
-        join(root, options.program),
-        'serve',
-        '--config',
-        config,
-      ],
+      args: ['--import', await turnWatch(folder), join(root, options.program), 'serve', '--config', config],
       env: { PATH: process.env['PATH'] ?? '', NODE_ENV: 'production', LONGEST_TURN_FILE: turnFile },
       logFile: join(folder, 'log'),
       readyUrl: `http://127.0.0.1:${port}/v2/`,
@@ -52,6 +46,14 @@ export async function startMirror(place: StorePlace, options: MirrorOptions): Pr
   const url = `http://127.0.0.1:${port}`;
   const managementUrl = `http://127.0.0.1:${managementPort}`;
   return { ...server, url, managementUrl, longestTurn: (work) => longestTurnOf(server.pid, turnFile, work) };
+}
+
+/** As JavaScript: the part of Node that reads TypeScript would count as memory of the mirror. */
+async function turnWatch(folder: string): Promise<string> {
+  const file = join(folder, 'turn-watch.mjs');
+  const source = await readFile(join(import.meta.dirname, 'turn-watch.ts'), 'utf8');
+  await writeFile(file, stripTypeScriptTypes(source));
+  return file;
 }
 
 function configOf(
