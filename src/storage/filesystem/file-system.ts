@@ -6,6 +6,7 @@ import {
   mkdir,
   open,
   opendir,
+  readdir,
   rename,
   rmdir,
   stat,
@@ -34,7 +35,7 @@ export interface FileSystem {
   lstat(path: string): Promise<EntryStatus>;
   /** Whether this process has permission to create files in a folder: EACCES or EROFS if not. A full disk is no error. */
   mayChange(folder: string): Promise<void>;
-  /** The entries of a folder, in no order, read one by one. */
+  /** The entries of a folder, in no order; those of a large one are read a few at a time. */
   entries(path: string): AsyncIterable<FolderEntry>;
   /** What is still free on the disk `path` is on. */
   freeSpace(path: string): Promise<FreeSpace>;
@@ -112,8 +113,17 @@ function openFile(handle: FileHandle): OpenFile {
   };
 }
 
+/** A folder that takes no more itself has a few thousand entries at most, by the size that common file systems tell. */
+const smallFolderBytes = 64 * 1024;
+const entriesAtOnce = 512;
+
+/** A walk over 100,000 small folders by `opendir` leaves 100 MB of handles, which V8 collects late. */
 async function* entriesOf(path: string): AsyncIterable<FolderEntry> {
-  for await (const entry of await opendir(path)) {
+  const isSmall = (await stat(path)).size <= smallFolderBytes;
+  const entries = isSmall
+    ? await readdir(path, { withFileTypes: true })
+    : await opendir(path, { bufferSize: entriesAtOnce });
+  for await (const entry of entries) {
     yield { name: entry.name, kind: entry.isFile() ? 'file' : entry.isDirectory() ? 'folder' : 'other' };
   }
 }
