@@ -219,13 +219,11 @@ export interface KeepRules {
 export function applyKeep(database: DatabaseSync, { keep, isKept }: KeepRules): void {
   const text = JSON.stringify(keep);
   if (textIn(database.prepare('SELECT keep FROM state').get() ?? {}, 'keep') === text) return;
-  const next = database.prepare(
-    'SELECT repository FROM links INDEXED BY held WHERE repository > ? ORDER BY repository LIMIT 1',
-  );
+  const repositories = database.prepare('SELECT name, kept FROM repositories').all();
   const update = database.prepare('UPDATE links INDEXED BY held SET kept = ?1 WHERE repository = ?2 AND kept <> ?1');
-  for (let row = next.get(''); row; row = next.get(textIn(row, 'repository'))) {
-    const repository = textIn(row, 'repository');
-    update.run(isKept(repository) ? 1 : 0, repository);
+  for (const row of repositories) {
+    const name = textIn(row, 'name');
+    if (isKept(name) !== (numberIn(row, 'kept') === 1)) update.run(isKept(name) ? 1 : 0, name);
   }
   database.prepare('UPDATE state SET keep = ?').run(text);
 }
