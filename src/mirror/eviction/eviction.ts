@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import pLimit from 'p-limit';
 import type { Digest } from '../../oci/digest.ts';
 import { parallel } from '../concurrency/parallel.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
@@ -42,6 +43,7 @@ const evictedTogether = 16;
 /** Finds the content to evict, and removes it with its records. */
 export class Eviction {
   readonly #deps: EvictionDeps;
+  readonly #forgetInTurn = pLimit(1);
 
   constructor(deps: EvictionDeps) {
     this.#deps = deps;
@@ -106,8 +108,7 @@ export class Eviction {
   async evict(content: EvictableContent, reason: 'lru' | 'unused' | 'purge'): Promise<boolean> {
     const { index, records, store, observer, onEvicted } = this.#deps;
     const { digest, size } = content;
-    await nextTurn(); // Many calls in a row must not block the event loop.
-    const keys = await this.#forgotten(digest);
+    const keys = await this.#forgetInTurn(() => this.#forgotten(digest));
     if (!keys) return false;
     onEvicted(keys, digest);
     try {
@@ -136,6 +137,7 @@ export class Eviction {
   /** The index cannot forget anything while the disk is full: then only the content is removed, and the index forgets it next time. */
   async #forgotten(digest: Digest): Promise<readonly RecordKey[] | undefined> {
     const { index, store, observer } = this.#deps;
+    await nextTurn(); // Many calls in a row must not block the event loop.
     const report = (cause: unknown) => observer.internalError({ part: 'eviction', cause });
     try {
       return await index.forget(digest);

@@ -80,6 +80,27 @@ test('what is evicted together leaves the disk together, a bounded number of fil
   expect(disk.index.contents.size).toBe(0);
 });
 
+test('the index forgets one content in each turn of the event loop, also of those that are evicted together', async () => {
+  const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
+  await disk.put(...Array.from({ length: 30 }, (_, usedAtMs) => ({ name: `old ${usedAtMs}`, size: 30, usedAtMs })));
+  let turn = 0;
+  const count = () => {
+    turn += 1;
+    counted = setImmediate(count);
+  };
+  let counted = setImmediate(count);
+  const turns: number[] = [];
+  const forget = disk.index.forget.bind(disk.index);
+  vi.spyOn(disk.index, 'forget').mockImplementation((digest) => {
+    turns.push(turn);
+    return forget(digest);
+  });
+  await disk.space.reserve(1_000);
+  clearImmediate(counted);
+  expect(turns).toHaveLength(30);
+  expect(new Set(turns).size).toBe(30);
+});
+
 test('reservations get their turn during a sweep, and one sweep runs at a time', async () => {
   const disk = new Disk({ unusedForMs: day });
   await disk.put(...Array.from({ length: 50 }, (_, usedAtMs) => ({ name: `old ${usedAtMs}`, size: 1, usedAtMs })));
