@@ -17,8 +17,8 @@ import { Downloads } from './downloads/downloads.ts';
 import { StoredBlobs, withoutUnreadable } from './blobs/served-blob.ts';
 import { SmallBlobs } from './blobs/small-blobs.ts';
 import type { Digest } from '../oci/digest.ts';
-import { parseHostName, type Tag } from '../oci/reference.ts';
-import { looseLimits, LooseRecords } from './eviction/loose-records.ts';
+import { parseHostName } from '../oci/reference.ts';
+import { looseLimits, LooseRecords, type LooseRecordsDeps } from './eviction/loose-records.ts';
 import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies, freshnessOf } from './tags/freshness.ts';
 import { BorrowedLinks, BlobLinks } from './access/links.ts';
 import { Listings } from './listings/listings.ts';
@@ -26,10 +26,9 @@ import { Mirror, type MirrorDeps } from './mirror.ts';
 import type { AssembledMirror, MirrorLimits, MirrorParts, MirrorRules } from './mirror-parts.ts';
 import { noOtherCaches, noRedirects } from './ports/other-caches.ts';
 import type { RecordKey } from './ports/record-store.ts';
-import type { RepositoryId } from './ports/repository-id.ts';
 import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
 import { GuardedUpstreams, guardedUpstream } from './routing/upstream-choice.ts';
-import { Space } from './eviction/space.ts';
+import { Space, type SpaceDeps } from './eviction/space.ts';
 import { StaleFallbacks } from './tags/stale-fallbacks.ts';
 import { tagKey, TagRecords } from './tags/tag-records.ts';
 import { Tags } from './tags/tags.ts';
@@ -132,7 +131,8 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   const stored = withoutUnreadable(parts.records, observer);
   const records = looseRecordsOf({ ...parts, records: stored }, limits, {
     tidy,
-    forgetTag: (repositoryId, tag) => tagRecords.drop(repositoryId, tag),
+    removeTag: ({ repositoryId, tag }) => tagRecords.remove(repositoryId, tag),
+    forgetTag: ({ repositoryId, tag }) => tagRecords.forget(repositoryId, tag),
   });
   const borrowedLinks = new BorrowedLinks({ index, observer });
   const memoryBytes = parts.memory.maxBytes * manifestMemoryShare;
@@ -151,13 +151,13 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   const onRecorded = (key: RecordKey) => records.expect(key);
   const tagRecords = new TagRecords({ records, index, background, onRecorded, batchMs: confirmationBatchMs });
   const onEvicted = (keys: readonly RecordKey[], digest?: Digest) => {
-    forgetEvicted(keys, { tagRecords, manifests, links });
-    records.contentRemoved(keys);
+    forgetEvicted(keys, { manifests, links, records });
     if (!digest) return;
     smallBlobs.forget(digest);
     parts.shared.removed?.(digest);
   };
-  const space = new Space({ ...parts, ...limits, loose: records, onEvicted });
+  const evicted = evictedRecords(parts, tagRecords);
+  const space = new Space({ ...parts, ...limits, records: evicted, loose: records, onEvicted });
   const links = new BlobLinks({ records: stored, index, borrowedLinks, background, clock, makeRoom, space });
   const relaying = relayRules(parts, limits);
   const storedBlobs = new StoredBlobs({ ...parts, store: limits.verifyReads ? parts.store : smallBlobs });
@@ -185,31 +185,26 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
 function looseRecordsOf(
   { records, index, clock }: MirrorParts,
   { limits }: MirrorLimits,
-  {
-    tidy,
-    forgetTag,
-  }: { readonly tidy: () => void; readonly forgetTag: (repositoryId: RepositoryId, tag: Tag) => void },
+  { tidy, ...tags }: Pick<LooseRecordsDeps, 'removeTag' | 'forgetTag'> & { readonly tidy: () => void },
 ): LooseRecords {
-  return new LooseRecords({
-    records,
-    index,
-    clock,
-    ...looseLimits(limits),
-    forgetTag: ({ repositoryId, tag }) => {
-      forgetTag(repositoryId, tag);
-      index.forgetTag(repositoryId, tag);
-    },
-    onWritten: tidy,
-  });
+  return new LooseRecords({ records, index, clock, ...looseLimits(limits), ...tags, onWritten: tidy });
 }
 
-/** Removes evicted records from memory. */
+/** The records as eviction removes them: those of tags in turn with the writes of TagRecords, which forgets them in memory too. */
+function evictedRecords({ records }: MirrorParts, tagRecords: TagRecords): SpaceDeps['records'] {
+  return {
+    use: records.use.bind(records),
+    remove: (key) => (key.kind === 'tag' ? tagRecords.remove(key.repositoryId, key.tag) : records.remove(key)),
+  };
+}
+
+/** Removes evicted records from memory; those of tags are removed by TagRecords. */
 function forgetEvicted(
   keys: readonly RecordKey[],
-  { tagRecords, manifests, links }: Pick<Core, 'tagRecords' | 'manifests' | 'links'>,
+  { manifests, links, records }: Pick<Core, 'manifests' | 'links'> & { readonly records: LooseRecords },
 ): void {
+  records.contentRemoved(keys);
   for (const key of keys) {
-    if (key.kind === 'tag') tagRecords.drop(key.repositoryId, key.tag);
     if (!('digest' in key)) continue;
     manifests.forget(key.repositoryId, key.digest);
     links.forget(key.repositoryId, key.digest);

@@ -42,7 +42,7 @@ export function raceFreeSchedules(counts: Counts = new Map()) {
 const never = { signal: new AbortController().signal };
 
 /** Until nothing is downloaded or written any more: what a client that left has begun goes on. */
-async function quiet({ store, purge }: World): Promise<void> {
+export async function quiet({ store, purge }: World): Promise<void> {
   for (let rounds = 0; rounds < 2 || store.pendingBytes() > store.partialBytes(); rounds += 1) {
     await new Promise((resolve) => setImmediate(resolve));
     // A purge waits for what is written in the background.

@@ -19,7 +19,9 @@ export interface LooseRecordsDeps {
   readonly maxUnchecked: number;
   /** How many of the last written records are never dropped for room: their content may still be arriving. */
   readonly newest: number;
-  /** Forgets a tag whose record is about to be removed. */
+  /** Removes the record of a tag, in turn with writes of it, by {@link LooseRecords.remove}. Resolves when that has ended. */
+  readonly removeTag: (key: RecordKey & { readonly kind: 'tag' }) => Promise<void>;
+  /** Begins the same, in the background. */
   readonly forgetTag: (key: RecordKey & { readonly kind: 'tag' }) => void;
   /** Called after each write of a loose record. */
   readonly onWritten: () => void;
@@ -28,6 +30,14 @@ export interface LooseRecordsDeps {
 interface Loose {
   readonly key: RecordKey;
   readonly atMs: number;
+}
+
+interface DropOptions {
+  readonly limit: number;
+  readonly keep: number;
+  readonly usedBeforeMs: number;
+  /** Whether the records of tags are gone when it resolves. */
+  readonly waitsForTags: boolean;
 }
 
 /** How long a record without stored content is kept. */
@@ -74,7 +84,8 @@ export class LooseRecords implements RecordStore {
     await records.write(key, value);
     if (!isLoose(key)) return;
     this.#add(key);
-    await this.#drop({ limit: droppedPerWrite, keep: maxUnchecked, usedBeforeMs: Infinity });
+    // The writer of tags waits for this: it must not wait for removals of tags, which wait for it.
+    await this.#drop({ limit: droppedPerWrite, keep: maxUnchecked, usedBeforeMs: Infinity, waitsForTags: false });
     onWritten();
   }
 
@@ -111,7 +122,7 @@ export class LooseRecords implements RecordStore {
    * @returns how many were removed.
    */
   async drop(limit: number): Promise<number> {
-    return this.#drop({ limit, keep: this.#deps.newest, usedBeforeMs: Infinity });
+    return this.#drop({ limit, keep: this.#deps.newest, usedBeforeMs: Infinity, waitsForTags: true });
   }
 
   /** As `drop`, also of records whose content was evicted since the last sweep. This is expensive: it is the last resort. */
@@ -128,11 +139,12 @@ export class LooseRecords implements RecordStore {
     if (nowMs - this.#surveyedAtMs >= surveyEveryMs && (await this.#survey(signal))) this.#surveyedAtMs = nowMs;
     if (signal.aborted) return;
     await this.#checkFormerlyNeeded(checkedPerSweep);
-    await this.#drop({ limit: Infinity, keep: 0, usedBeforeMs: clock.monotonicMs() - unneededForMs });
-    await this.#drop({ limit: Infinity, keep: maxUnchecked, usedBeforeMs: Infinity });
+    const unusedBeforeMs = clock.monotonicMs() - unneededForMs;
+    await this.#drop({ limit: Infinity, keep: 0, usedBeforeMs: unusedBeforeMs, waitsForTags: true });
+    await this.#drop({ limit: Infinity, keep: maxUnchecked, usedBeforeMs: Infinity, waitsForTags: true });
   }
 
-  async #drop(options: { limit: number; keep: number; usedBeforeMs: number }): Promise<number> {
+  async #drop(options: DropOptions): Promise<number> {
     let dropped = 0;
     let looked = 0;
     if (!(await this.#deps.index.isComplete())) return 0;
@@ -141,21 +153,22 @@ export class LooseRecords implements RecordStore {
       if (isOver || dropped >= options.limit) break;
       looked += 1;
       if (looked % recordsPerTurn === 0) await nextTurn();
-      if (await this.#settle(name, loose)) dropped += 1;
+      if (await this.#settle(name, loose, options)) dropped += 1;
     }
     return dropped;
   }
 
   /** @returns whether it was dropped. */
-  async #settle(name: string, loose: Loose): Promise<boolean> {
-    const { index, records, forgetTag } = this.#deps;
+  async #settle(name: string, loose: Loose, { waitsForTags }: DropOptions): Promise<boolean> {
+    const { index, records, removeTag, forgetTag } = this.#deps;
     const { key } = loose;
     const isNeeded = await index.isNeeded(key);
     if (this.#unchecked.get(name) !== loose) return false; // It was used meanwhile.
     this.#unchecked.delete(name);
     if (isNeeded) return false;
-    if (key.kind === 'tag') forgetTag(key);
-    await records.remove(key);
+    if (key.kind !== 'tag') await records.remove(key);
+    else if (waitsForTags) await removeTag(key);
+    else forgetTag(key);
     return true;
   }
 

@@ -34,14 +34,14 @@ const maxUnwritten = 100_000;
 /**
  * What every tag pointed to when it was last confirmed, in memory and on the disk. When a tag moves, its record is written at once.
  * Confirmations of the same digest, which change only a time, are collected and written together. One record is written at a time, always
- * the newest one of a tag.
+ * the newest one of a tag. Whoever removes a record of a tag does it here: writes and removals of one tag do not run at the same time.
  */
 export class TagRecords {
   readonly #deps: TagRecordsDeps;
   readonly #memory = new LRUCache<string, TagRecord>({ max: 100_000 });
   readonly #unwritten = new Map<string, Entry>();
-  /** Tags whose records are being removed from the disk. */
-  readonly #removing = new Set<string>();
+  /** The write or removal of each tag's record that runs now. */
+  readonly #running = new Map<string, { readonly isRemoval: boolean; readonly ended: Promise<void> }>();
   /** How often tags were dropped: what was read from the disk meanwhile may be one of them. */
   #drops = 0;
   #writing = false;
@@ -84,23 +84,41 @@ export class TagRecords {
   /** Whether it was forgotten, and the disk may still have its record. */
   #isForgotten(key: string): boolean {
     const unwritten = this.#unwritten.get(key);
-    return unwritten ? unwritten.record === undefined : this.#removing.has(key);
+    return unwritten ? unwritten.record === undefined : this.#running.get(key)?.isRemoval === true;
   }
 
-  /** Forgets a tag in memory; the caller removes its record. */
-  drop(repositoryId: RepositoryId, tag: Tag): void {
-    this.#drops += 1;
-    this.#memory.delete(tagKey(repositoryId, tag));
-    this.#unwritten.delete(tagKey(repositoryId, tag));
-  }
-
-  /** Forgets a tag and removes its record. */
+  /** Forgets a tag, and removes its record in the background. */
   forget(repositoryId: RepositoryId, tag: Tag): void {
-    this.drop(repositoryId, tag);
-    this.#deps.index.forgetTag(repositoryId, tag);
-    // Queued, so that a record that is being written now cannot appear afterwards.
-    this.#unwritten.set(tagKey(repositoryId, tag), { repositoryId, tag, record: undefined });
+    this.#forget({ repositoryId, tag, record: undefined });
     this.#write();
+  }
+
+  /**
+   * Forgets a tag, and removes its record before the records that wait to be written: while the disk is full these wait for long. A tag that
+   * is confirmed meanwhile stays.
+   * @throws the disk's error; the removal is tried again later
+   */
+  async remove(repositoryId: RepositoryId, tag: Tag): Promise<void> {
+    const key = tagKey(repositoryId, tag);
+    const removal = { repositoryId, tag, record: undefined };
+    this.#forget(removal);
+    await this.#ended(key);
+    if (this.#unwritten.get(key) !== removal) return;
+    try {
+      await this.#writeEntry(key);
+    } catch (cause) {
+      this.#writeLater();
+      throw cause;
+    }
+  }
+
+  #forget(entry: Entry): void {
+    const { repositoryId, tag } = entry;
+    const key = tagKey(repositoryId, tag);
+    this.#drops += 1;
+    this.#memory.delete(key);
+    this.#deps.index.forgetTag(repositoryId, tag);
+    this.#unwritten.set(key, entry);
   }
 
   /** Writes what is unwritten, in the background. */
@@ -111,7 +129,7 @@ export class TagRecords {
     this.#writing = true;
     this.#deps.background.run('tag records', async () => {
       try {
-        for (const [key, entry] of this.#unwritten) await this.#writeEntry(key, entry);
+        for (const key of this.#unwritten.keys()) await this.#writeEntry(key);
       } catch (cause) {
         this.#writeLater();
         throw cause;
@@ -122,20 +140,33 @@ export class TagRecords {
   }
 
   /** What the disk refuses is written after the others, unless there is a newer record of the tag. */
-  async #writeEntry(key: string, entry: Entry): Promise<void> {
-    const { records } = this.#deps;
-    const { repositoryId, tag, record } = entry;
-    const place = { kind: 'tag', repositoryId, tag } as const;
+  async #writeEntry(key: string): Promise<void> {
+    if (this.#running.has(key)) await this.#ended(key);
+    const entry = this.#unwritten.get(key);
+    if (!entry) return;
     this.#unwritten.delete(key);
-    if (!record) this.#removing.add(key);
+    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+    this.#running.set(key, { isRemoval: entry.record === undefined, ended });
     try {
-      await (record ? records.write(place, storedTagRecord(tag, record)) : records.remove(place));
+      await this.#writeNow(entry);
     } catch (cause) {
       if (!this.#unwritten.has(key) && this.#unwritten.size < maxUnwritten) this.#unwritten.set(key, entry);
       throw cause;
     } finally {
-      this.#removing.delete(key);
+      this.#running.delete(key);
+      end();
     }
+  }
+
+  /** Resolves when no record of this tag is being written or removed. */
+  async #ended(key: string): Promise<void> {
+    for (let before = this.#running.get(key); before; before = this.#running.get(key)) await before.ended;
+  }
+
+  #writeNow({ repositoryId, tag, record }: Entry): Promise<void> {
+    const { records } = this.#deps;
+    const place = { kind: 'tag', repositoryId, tag } as const;
+    return record ? records.write(place, storedTagRecord(tag, record)) : records.remove(place);
   }
 
   #writeLater(): void {

@@ -20,12 +20,16 @@ function started({ newest = 1, maxUnchecked = 100, records = new MemoryRecords()
   const clock = new ManualClock();
   const forgotten: string[] = [];
   let written = 0;
-  const loose = new LooseRecords({
+  const loose: LooseRecords = new LooseRecords({
     records,
     index,
     clock,
     newest,
     maxUnchecked,
+    removeTag: async (key) => {
+      forgotten.push(key.tag);
+      await loose.remove(key);
+    },
     forgetTag: ({ tag }) => forgotten.push(tag),
     onWritten: () => {
       written += 1;

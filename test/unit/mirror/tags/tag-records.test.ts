@@ -151,13 +151,55 @@ test('a forgotten tag is removed from memory, disk and index, and is not written
   expect([...index.tags]).toEqual([]);
 });
 
-test('a dropped tag leaves the memory only', async () => {
-  const { tagRecords, background } = started();
+test('the removal of a tag does not wait for other tags that the disk does not take', async () => {
+  const { tagRecords, records, background } = started();
   tagRecords.put(repositoryId, tag, meaning('one', 1));
   await background.idle();
-  tagRecords.drop(repositoryId, tag);
-  expect(tagRecords.remembered(repositoryId, tag)).toBeUndefined();
-  expect(await tagRecords.get(repositoryId, tag)).toEqual(meaning('one', 1));
+  const disk = gate();
+  records.before = () => disk.opened;
+  tagRecords.put(repositoryId, parseTag('2'), meaning('two', 2));
+  await tagRecords.remove(repositoryId, tag);
+  expect(await records.read(key)).toBeUndefined();
+  expect(await tagRecords.get(repositoryId, tag)).toBeUndefined();
+  disk.open();
+  await background.idle();
+});
+
+test.each(['write', 'removal'])(
+  'a tag that is removed and confirmed during the %s of its record stays',
+  async (running) => {
+    const { tagRecords, records, index, background } = started();
+    const disk = gate();
+    const remove = records.remove.bind(records);
+    records.remove = async (wanted) => {
+      if (running === 'removal') await disk.opened;
+      await remove(wanted);
+    };
+    if (running === 'write') records.before = () => disk.opened;
+    tagRecords.put(repositoryId, tag, meaning('one', 1));
+    if (running === 'removal') await background.idle();
+    const removed = tagRecords.remove(repositoryId, tag);
+    tagRecords.put(repositoryId, tag, meaning('two', 2));
+    disk.open();
+    await removed;
+    await background.idle();
+    expect(await records.read(key)).toEqual(stored(meaning('two', 2)));
+    expect(index.tags.size).toBe(1);
+  },
+);
+
+test('a removal that the disk rejects is told, and tried again', async () => {
+  const { tagRecords, records, background } = started();
+  tagRecords.put(repositoryId, tag, meaning('one', 1));
+  await background.idle();
+  const remove = records.remove.bind(records);
+  records.remove = async () => Promise.reject(new Error('EIO'));
+  await expect(tagRecords.remove(repositoryId, tag)).rejects.toThrow('EIO');
+  expect(await tagRecords.get(repositoryId, tag)).toBeUndefined();
+  records.remove = remove;
+  tagRecords.flush();
+  await background.idle();
+  expect(await records.read(key)).toBeUndefined();
 });
 
 test('a tag that is forgotten while its record is written is gone afterwards', async () => {
