@@ -67,7 +67,7 @@ export class CatalogueReader {
     return pageOfTags(query, {
       clock: this.#deps.clock,
       pageWithinMs: 15,
-      gatheredWithinMs: 40,
+      gatheredWithinMs: 30,
       step: (order, to) =>
         this.#step(order.by === 'name' ? tagsByName(query) : tagsBy(order), order, { to, conditions }),
       count: (repositoryId) => this.#countTags(repositoryId),
