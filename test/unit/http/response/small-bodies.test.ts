@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, IncomingMessage, ServerResponse } from 'node:http';
+import { type AddressInfo, Socket } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { SmallBodies } from '../../../../src/http/response/memory-bodies.ts';
 
@@ -35,4 +36,17 @@ test('a response whose client has left does not affect the others', async () => 
   );
   expect(gone?.status).toBe('rejected');
   expect(there?.status).toBe('fulfilled');
+});
+
+test('at most seven responses wait for the end of the turn, however many requests it has', async () => {
+  const small = new SmallBodies();
+  const responses = Array.from({ length: 100 }, () => new ServerResponse(new IncomingMessage(new Socket())));
+  let most = 0;
+  for (const [index, response] of responses.entries()) {
+    small.send(response, Buffer.from('a body'));
+    most = Math.max(most, responses.slice(0, index + 1).filter(({ writableEnded }) => !writableEnded).length);
+  }
+  expect(most).toBe(7);
+  await nextTurn();
+  expect(responses.every(({ writableEnded }) => writableEnded)).toBe(true);
 });
