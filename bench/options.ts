@@ -18,7 +18,13 @@ export const scenarioNames = [
 export type ScenarioName = (typeof scenarioNames)[number];
 
 /** Bounds that only Layerwell is measured against. */
-export const boundNames = ['eviction-kept', 'slow-downloads', 'unread-manifests', 'ranges-no-room'] as const;
+export const boundNames = [
+  'eviction-kept',
+  'slow-downloads',
+  'unread-manifests',
+  'idle-connections',
+  'ranges-no-room',
+] as const;
 export type BoundName = (typeof boundNames)[number];
 
 export type MeasuredName = ScenarioName | BoundName;
