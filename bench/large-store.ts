@@ -32,7 +32,7 @@ const { values } = parseArgs({
     blobs: { type: 'string', default: '1000000' },
     tags: { type: 'string', default: '100000' },
     repositories: { type: 'string', default: '20000' },
-    turns: { type: 'string', default: '9' },
+    turns: { type: 'string', default: '21' },
     program: { type: 'string', default: 'dist/main.js' },
     'work-dir': { type: 'string', default: tmpdir() },
     keep: { type: 'string' },

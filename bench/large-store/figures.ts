@@ -19,7 +19,7 @@ export interface Measured {
 }
 
 const evicted = 1_000;
-const secondsPerTurn = 2;
+const secondsPerTurn = 1;
 const asked = 101;
 
 /** Waits until a mirror has done what it does after each start. */
