@@ -151,7 +151,7 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   const onRecorded = (key: RecordKey) => records.expect(key);
   const tagRecords = new TagRecords({ records, index, background, onRecorded, batchMs: confirmationBatchMs });
   const onEvicted = (keys: readonly RecordKey[], digest?: Digest) => {
-    forgetEvicted(keys, { manifests, links, records });
+    forgetEvicted(keys, { manifests, links });
     if (!digest) return;
     smallBlobs.forget(digest);
     parts.shared.removed?.(digest);
@@ -199,11 +199,7 @@ function evictedRecords({ records }: MirrorParts, tagRecords: TagRecords): Space
 }
 
 /** Removes evicted records from memory; those of tags are removed by TagRecords. */
-function forgetEvicted(
-  keys: readonly RecordKey[],
-  { manifests, links, records }: Pick<Core, 'manifests' | 'links'> & { readonly records: LooseRecords },
-): void {
-  records.contentRemoved(keys);
+function forgetEvicted(keys: readonly RecordKey[], { manifests, links }: Pick<Core, 'manifests' | 'links'>): void {
   for (const key of keys) {
     if (!('digest' in key)) continue;
     manifests.forget(key.repositoryId, key.digest);

@@ -214,4 +214,9 @@ const unbounded = {
 };
 
 /** Records of tags and verdicts leave with their content, or with their repository. */
-const noLoose = { drop: async () => 0, dropFormerlyNeeded: async () => 0, sweep: async () => {} };
+const noLoose = {
+  contentRemoved: () => {},
+  drop: async () => 0,
+  dropFormerlyNeeded: async () => 0,
+  sweep: async () => {},
+};

@@ -103,9 +103,10 @@ export class LooseRecords implements RecordStore {
 
   /** Content was removed, with these records: the loose records beside them may no longer be needed. */
   contentRemoved(records: readonly RecordKey[]): void {
-    for (const key of records.flatMap(looseBeside)) {
+    for (const key of records.values().flatMap(looseBeside)) {
       if (this.#formerlyNeeded.size >= this.#deps.maxUnchecked) return;
-      if (!this.#unchecked.has(recordName(key))) this.#formerlyNeeded.set(recordName(key), key);
+      const name = recordName(key);
+      if (!this.#unchecked.has(name)) this.#formerlyNeeded.set(name, key);
     }
   }
 
@@ -127,7 +128,7 @@ export class LooseRecords implements RecordStore {
 
   /** As `drop`, also of records whose content was evicted since the last sweep. This is expensive: it is the last resort. */
   async dropFormerlyNeeded(limit: number): Promise<number> {
-    await this.#checkFormerlyNeeded(Infinity);
+    if (await this.#deps.index.isComplete()) await this.#checkFormerlyNeeded(Infinity);
     return this.drop(limit);
   }
 
@@ -160,16 +161,20 @@ export class LooseRecords implements RecordStore {
 
   /** @returns whether it was dropped. */
   async #settle(name: string, loose: Loose, { waitsForTags }: DropOptions): Promise<boolean> {
-    const { index, records, removeTag, forgetTag } = this.#deps;
     const { key } = loose;
-    const isNeeded = await index.isNeeded(key);
+    const isNeeded = await this.#deps.index.isNeeded(key);
     if (this.#unchecked.get(name) !== loose) return false; // It was used meanwhile.
     this.#unchecked.delete(name);
     if (isNeeded) return false;
+    await this.#discard(key, { waitsForTags });
+    return true;
+  }
+
+  async #discard(key: RecordKey, { waitsForTags }: Pick<DropOptions, 'waitsForTags'>): Promise<void> {
+    const { records, removeTag, forgetTag } = this.#deps;
     if (key.kind !== 'tag') await records.remove(key);
     else if (waitsForTags) await removeTag(key);
     else forgetTag(key);
-    return true;
   }
 
   /** Those that exist and are no longer needed become the oldest of the unchecked ones. */
@@ -207,7 +212,7 @@ export class LooseRecords implements RecordStore {
       found.set(name, { key, atMs });
       if (found.size <= maxUnchecked || this.#unchecked.has(name)) continue;
       found.delete(name);
-      await records.remove(key);
+      await this.#discard(key, { waitsForTags: true });
     }
     this.#addOldest(found);
     return true;

@@ -18,7 +18,7 @@ export interface SpaceDeps {
     'remove' | 'isBeingRead' | 'pendingBytes' | 'partialBytes' | 'pendingFiles' | 'freeSpace' | 'dropPartial'
   >;
   readonly records: Pick<RecordStore, 'remove' | 'use'>;
-  readonly loose: Pick<LooseRecords, 'drop' | 'dropFormerlyNeeded' | 'sweep' | 'remove'>;
+  readonly loose: Pick<LooseRecords, 'contentRemoved' | 'drop' | 'dropFormerlyNeeded' | 'sweep' | 'remove'>;
   readonly index: Index;
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'evicted' | 'internalError'>;
@@ -65,8 +65,12 @@ export class Space {
   constructor(deps: SpaceDeps) {
     this.#deps = deps;
     this.#meter = new StoreMeter(deps);
-    this.#eviction = new Eviction(deps);
-    this.#staleRepositories = new StaleRepositories(deps);
+    const onEvicted: SpaceDeps['onEvicted'] = (records, digest) => {
+      deps.onEvicted(records, digest);
+      deps.loose.contentRemoved(records);
+    };
+    this.#eviction = new Eviction({ ...deps, onEvicted });
+    this.#staleRepositories = new StaleRepositories({ ...deps, onEvicted });
     this.#time = new TimePassed(deps.clock);
   }
 

@@ -105,10 +105,11 @@ test('what is noted of evicted content is bounded', async () => {
 
 test('records of an earlier process beyond the bound are removed while they are found', async () => {
   const records = new MemoryRecords();
-  for (let number = 0; number < 500; number += 1) await records.write(referrersOf(String(number)), listing);
-  const { loose } = started({ newest: 0, maxUnchecked: 20, records });
+  const tag = (number: number): RecordKey => ({ kind: 'tag', repositoryId: app, tag: parseTag(`v${number}`) });
+  for (let number = 0; number < 500; number += 1) await records.write(tag(number), {});
+  const { loose, forgotten } = started({ newest: 0, maxUnchecked: 20, records });
   await loose.sweep({ signal: never });
-  expect(records.written.size).toBe(20);
+  expect([records.written.size, forgotten.length]).toEqual([20, 480]);
 });
 
 test('a tag without stored content is forgotten together with its record', async () => {

@@ -6,6 +6,7 @@ import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { gate } from '../../../support/gate.ts';
 import { MemoryRecords } from '../../../support/memory-records.ts';
+import { noLooseRecords } from '../../../support/no-loose-records.ts';
 import { Disk } from './disk.ts';
 
 const day = 24 * 3_600_000;
@@ -78,6 +79,15 @@ test('what is evicted together leaves the disk together, a bounded number of fil
   removals.open();
   expect(await reserved).toBeDefined();
   expect(disk.index.contents.size).toBe(0);
+});
+
+test('the loose records beside evicted content are checked before there is no room', async () => {
+  const told: RecordKey[] = [];
+  const contentRemoved = (records: readonly RecordKey[]) => void told.push(...records);
+  const disk = new Disk({ loose: { ...noLooseRecords, contentRemoved } });
+  await disk.put({ name: 'a', size: 90, usedAtMs: 1 });
+  expect(await disk.space.reserve(90)).toBeDefined();
+  expect(told).toContainEqual({ kind: 'blob', repositoryId: app, digest: digestNamed('a') });
 });
 
 test('the index forgets one content in each turn of the event loop, also of those that are evicted together', async () => {
