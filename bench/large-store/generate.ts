@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { Slice } from '../../src/index/buffer-writer.ts';
-import { closeComplete, openDatabase } from '../../src/index/sqlite/open-database.ts';
+import { closeForGood, openDatabase } from '../../src/index/sqlite/open-database.ts';
 import { inTransaction, RowWriter } from '../../src/index/sqlite/rows.ts';
 import { StoreLock } from '../../src/index/store-lock.ts';
 import { ociManifest } from '../../src/oci/media-types.ts';
@@ -47,7 +47,7 @@ export async function generateStore({ store, indexFile }: StorePlace, size: Larg
   const rules = { keep: [], isKept: () => false };
   const opened = await openDatabase({ path: indexFile, files, onBroken, runs: lock, nowMs: Date.now(), ...rules });
   writeIndex(opened.database, new RowWriter({ ...opened, ...rules }), size);
-  closeComplete(opened.database);
+  closeForGood(opened.database, { isComplete: true });
   await lock.stop();
 }
 

@@ -148,10 +148,10 @@ export function createApp(deps: AppDeps): App {
 }
 
 /** The parts of a store, and those that keep something in it. */
-function storeParts({ lock, index, store, reserve }: Stores, ...kept: readonly Part[]): readonly Part[] {
+function storeParts({ lock, index, store, reserve, changes }: Stores, ...kept: readonly Part[]): readonly Part[] {
   // The index cannot be opened on a disk without a free byte.
   const room = partOf('reserve', { start: async () => reserve?.prepare() });
-  return [lock, room, index, partOf('store', { start: () => store.prepare() }), ...kept];
+  return [lock, room, ...(changes ? [changes] : []), index, partOf('store', { start: () => store.prepare() }), ...kept];
 }
 
 /** Everything that the parts report is counted, and told of if it is worth an event. */

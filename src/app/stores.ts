@@ -11,6 +11,7 @@ import type { Clock } from '../mirror/ports/clock.ts';
 import type { ClusterObserver, Observer, StoreObserver } from '../mirror/ports/observer.ts';
 import type { Catalogue, CatalogueLists, Index } from '../mirror/ports/store-index.ts';
 import { FileBlobStore } from '../storage/filesystem/blob-store.ts';
+import { ChangeJournal } from '../storage/filesystem/change-journal.ts';
 import { DurableFolders } from '../storage/filesystem/durable-folders.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { type FileSystem, nodeFiles, observedFiles } from '../storage/filesystem/file-system.ts';
@@ -39,6 +40,8 @@ export type StoreIndex = Index & Catalogue & CatalogueLists & LosableIndex & Par
 export interface Stores {
   readonly lock: StoreLock;
   readonly index: StoreIndex;
+  /** Where changes of the store are noted, for an index on the disk. */
+  readonly changes?: Part | undefined;
   /** The connections to Redis, by their use. */
   readonly redis?: Readonly<Record<string, RedisConnection>>;
   readonly store: FileBlobStore;
@@ -56,15 +59,19 @@ export function createStores({ storage, index }: Config, deps: StoresDeps): Stor
   const folders = new DurableFolders({ files: nodeFiles });
   const lock = new StoreLock({ folder: path, files: folders, observer });
   const hold = lock.hold.bind(lock);
-  const store = new FileBlobStore({ path, observer, clock, failpoint, files, hold });
-  const records = new FileRecordStore({ path, observer, failpoint, files, hold });
+  const changes =
+    index.driver === 'sqlite'
+      ? new ChangeJournal({ path, files, folders: new DurableFolders({ files }), clock, observer, hold })
+      : undefined;
+  const store = new FileBlobStore({ path, observer, clock, failpoint, files, hold, changes });
+  const records = new FileRecordStore({ path, observer, failpoint, files, hold, changes });
   const scrubbing = scrubProgressIn(path, { files, clock, observer, hold });
-  const contents = { lock, store, records, scrubbing };
+  const contents = { lock, store, records, scrubbing, changes };
   const common = { observer, clock, runs: lock, keep };
   if (index.driver === 'sqlite') {
     const file = `${index.path}.reserve`;
     const reserve = new RemovalReserve({ file, files, observer, maxBytes: storage.maxBytes, hold });
-    return { ...contents, reserve, index: new SqliteIndex({ ...common, path: index.path, files: folders }) };
+    return { ...contents, reserve, index: new SqliteIndex({ ...common, path: index.path, files: folders, changes }) };
   }
   const settings = redisSettingsOf(index.redis);
   const redis = new RedisConnection({ name: 'index', settings, clock, observer });

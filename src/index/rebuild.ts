@@ -69,25 +69,35 @@ const lacking: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EA
  *   then nothing was dropped from the index.
  */
 export async function rebuildIndex(deps: RebuildDeps & Waiting): Promise<void> {
-  const { store, records, index, observer, signal } = deps;
-  const { manifest = (digest) => readManifest(store, digest), readTogether = usuallyReadTogether } = deps;
+  const { store, records, index, signal } = deps;
   index.beginRebuild();
   for await (const { digest, size, modifiedAtMs } of inTurns(store.list(), { index, signal })) {
     index.recordStoredContent({ digest, size, isManifest: false, names: [], usedAtMs: modifiedAtMs });
   }
   await index.endCounting({ signal });
+  await indexRecords(records.list(), deps);
+  await index.completeRebuild({ signal });
+}
+
+/** Reads records and adds them to an index. One that cannot be read is skipped. @param deps.onMissing called with those that are gone. */
+export async function indexRecords(
+  keys: Iterable<RecordKey> | AsyncIterable<RecordKey>,
+  deps: RebuildDeps & Waiting & { readonly onMissing?: (key: RecordKey) => Promise<void> },
+): Promise<void> {
+  const { store, records, index, observer, signal, onMissing } = deps;
+  const { manifest = (digest) => readManifest(store, digest), readTogether = usuallyReadTogether } = deps;
   const context: RebuildContext = { index, manifest, readManifests: new Set() };
-  const listed = parallel(records.list(), readTogether, (key) => readRecord(records, key));
+  const listed = parallel(keys, readTogether, (key) => readRecord(records, key));
   for await (const { key, reading } of inTurns(listed, { index, signal })) {
     try {
       const value = await reading;
       if (value !== undefined) await indexRecord(key, value, context);
+      else await onMissing?.(key);
     } catch (cause) {
       if (isOfTheMoment(cause)) throw cause;
       observer.internalError({ part: 'index rebuild', cause: new Error(`unreadable: ${recordName(key)}`, { cause }) });
     }
   }
-  await index.completeRebuild({ signal });
 }
 
 interface RebuildContext extends Required<Pick<RebuildDeps, 'index' | 'manifest'>> {
@@ -164,7 +174,7 @@ function parsed<Value>(record: Value | undefined): Value {
 }
 
 /** Waits for the index after every few values: its write buffer is bounded, and drops what does not fit. */
-async function* inTurns<Value>(
+export async function* inTurns<Value>(
   values: AsyncIterable<Value>,
   { index, signal }: { readonly index: Pick<RebuildableIndex, 'settled'> } & Waiting,
 ): AsyncIterable<Value> {

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Waiting } from '../mirror/ports/waiting.ts';
-import { type RebuildableIndex, type RebuildDeps, rebuildIndex } from './rebuild.ts';
+import { lookAgain, type LookAgainDeps, type RecoverableIndex } from './look-again.ts';
+import { type RebuildDeps, rebuildIndex } from './rebuild.ts';
 
 /** An index that can be lost while it is in use. */
-export interface LosableIndex extends RebuildableIndex {
+export interface LosableIndex extends RecoverableIndex {
   /** Why it must be rebuilt. */
   readonly lossReason: string;
   /** Resolves when the index must be rebuilt, and can be: now, or once it is lost and takes writes. */
@@ -12,7 +13,7 @@ export interface LosableIndex extends RebuildableIndex {
   whenCounted(options: Waiting): Promise<void>;
 }
 
-export interface RebuilderDeps extends Omit<RebuildDeps, 'index' | 'manifest' | 'readTogether'> {
+export interface RebuilderDeps extends Pick<RebuildDeps, 'observer'>, Pick<LookAgainDeps, 'store' | 'records'> {
   readonly index: LosableIndex;
   readonly onChange: (state: 'rebuilding' | 'rebuilt', reason?: string) => void;
   /** Resolves after `ms`. @throws when the signal aborts first. */
@@ -25,7 +26,7 @@ const longestRetryMs = 60_000;
 /** How long a start waits for the count: until the store is counted, nothing is stored. */
 const countWithinMs = 3_000;
 
-/** Rebuilds the index in the background when it is lost, and retries while the store cannot be read. */
+/** Rebuilds the index in the background when it is lost, or has it look again at what may have changed, and retries while the store cannot be read. */
 export class Rebuilder {
   readonly name = 'index rebuild';
   readonly #deps: Required<RebuilderDeps>;
@@ -65,7 +66,9 @@ export class Rebuilder {
 
   async #rebuild(failures: number): Promise<void> {
     try {
-      await rebuildIndex({ ...this.#deps, signal: this.#stopping.signal });
+      const { changed } = this.#deps.index;
+      const deps = { ...this.#deps, signal: this.#stopping.signal };
+      await (changed ? lookAgain(changed, deps) : rebuildIndex(deps));
       this.#deps.onChange('rebuilt');
     } catch (cause) {
       await this.#waitAfter(cause, Math.min(longestRetryMs, firstRetryMs * 2 ** failures));

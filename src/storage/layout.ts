@@ -25,6 +25,7 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     │   events/positions.json                            how far each webhook has got
  *     ├── scrub.json                                       how far the scrubber is, and when it last ended a round
  *     ├── pins.json                                        what operators have pinned; pins.damaged.json: what could not be read
+ *     ├── changes/<previous epoch>-<epoch>                 what is about to change, for the index: a path on each line
  *     ├── uploads.log                                      what is not uploaded to the shared bucket yet
  *     └── set-aside/<ms>-<algorithm>-<hex>                 quarantine: was in blobs/ with the wrong size or bytes; a few are kept
  *
@@ -37,6 +38,7 @@ export const repositoriesFolder = 'repositories';
 export const incomingFolder = 'incoming';
 export const quarantineFolder = 'set-aside';
 export const eventsFolder = 'events';
+export const changesFolder = 'changes';
 export const uploadsFile = 'uploads.log';
 export const storeIdFile = 'store-id';
 export const minutesFile = 'minutes.json';

@@ -145,6 +145,7 @@ const noFiles = {
   remove: async () => {},
   identity: async () => undefined,
   size: async () => 0,
+  openForSync: async () => ({ sync: async () => {}, close: async () => {} }),
 };
 
 /** Counts what happens; what is reported as a bug is collected. */

@@ -1,9 +1,14 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Observer, StoreObserver } from '../../mirror/ports/observer.ts';
+import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
+import type { Index, IndexedContent, Link } from '../../mirror/ports/store-index.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { Tag } from '../../oci/reference.ts';
 import { Slice, type SliceLimits } from '../buffer-writer.ts';
+import type { RebuildableIndex } from '../rebuild.ts';
 import { isDamage, inTransaction, type RowWriter } from './rows.ts';
-import type { Depth, WriteBuffer } from '../write-buffer.ts';
+import { type Depth, WriteBuffer } from '../write-buffer.ts';
 
 /** How long a write may wait in the buffer. */
 const flushDelayMs = 200;
@@ -12,12 +17,16 @@ const retryDelayMs = 5_000;
 /** A transaction of this many rows takes a few milliseconds if the pages are in memory; otherwise `msPerFlush` ends it. */
 const rowsPerFlush = 100;
 const msPerFlush = 5;
+/** A row changes up to ten pages of 4 KiB. */
+const manyRows = 200;
 
 export interface BufferFlusherDeps {
   readonly pending: WriteBuffer;
   readonly observer: Pick<Observer, 'internalError'> & Pick<StoreObserver, 'indexAnswered'>;
   /** How many writes are buffered while the disk refuses them. Beyond that they are dropped, and the index is rebuilt. */
   readonly maxPending: number;
+  /** Called after a few hundred rows. */
+  readonly onManyWritten: () => void;
   /** Called when the file is damaged: nothing more is written to it. */
   readonly onDamaged: (cause: unknown) => void;
   /** Milliseconds of a monotonic clock. Default: the machine's. */
@@ -38,6 +47,9 @@ export class BufferFlusher {
   #soon: NodeJS.Immediate | undefined;
   #later: NodeJS.Timeout | undefined;
   #isRefused = false;
+  #rows = 0;
+  #hasWritten = true;
+  #pause: PromiseWithResolvers<void> | undefined;
   #hasDroppedWrites = false;
 
   constructor(deps: BufferFlusherDeps) {
@@ -64,10 +76,38 @@ export class BufferFlusher {
     this.#cancel();
   }
 
+  /** From now on nothing is written to the file. @returns a function that ends the pause. */
+  pause(): () => void {
+    const pause = Promise.withResolvers<void>();
+    this.#pause = pause;
+    this.#cancel();
+    return () => {
+      this.#pause = undefined;
+      pause.resolve();
+      if (this.#file) this.#soon ??= setImmediate(() => this.#flush()).unref(); // It may also have pages to release.
+    };
+  }
+
+  /** Whether anything was written since the last call. */
+  takeWritten(): boolean {
+    const hasWritten = this.#hasWritten;
+    this.#hasWritten = false;
+    return hasWritten;
+  }
+
+  get isPaused(): boolean {
+    return this.#pause !== undefined;
+  }
+
+  /** Resolves when the file may be written to: until the caller waits again. */
+  async ready(): Promise<void> {
+    while (this.#pause) await this.#pause.promise;
+  }
+
   /** To be called after each buffered write. */
   writeBuffered(): void {
     const { size } = this.#deps.pending;
-    if (!this.#file || size === 0) return;
+    if (!this.#file || size === 0 || this.#pause) return;
     if (size >= rowsPerFlush && !this.#isRefused) this.#soon ??= setImmediate(() => this.#flush()).unref();
     else this.#later ??= setTimeout(() => this.#flush(), this.#isRefused ? retryDelayMs : flushDelayMs).unref();
   }
@@ -76,6 +116,7 @@ export class BufferFlusher {
   async settle(depth: Depth = 'all'): Promise<void> {
     const { pending } = this.#deps;
     for (let left = pending.sizeOf(depth); pending.sizeOf(depth) > 0; ) {
+      if (this.#pause) await this.ready();
       const rows = this.#write(depth);
       if (rows === undefined) return;
       left -= rows;
@@ -113,7 +154,9 @@ export class BufferFlusher {
 
   #shrink(): boolean {
     try {
-      return this.#file?.pages.releasePages() ?? false;
+      const isMore = this.#file?.pages.releasePages() ?? false;
+      this.#hasWritten ||= isMore;
+      return isMore;
     } catch (cause) {
       this.#refused(cause);
       return false;
@@ -121,12 +164,18 @@ export class BufferFlusher {
   }
 
   #writeSome({ database, writer }: IndexFile, depth: Depth): number {
-    const { pending, observer } = this.#deps;
+    const { pending, observer, onManyWritten } = this.#deps;
     const startedAtMs = this.#limits.now();
     const slice = new Slice(this.#limits);
     inTransaction(database, () => pending.writeSome(writer, slice, depth));
     slice.commit();
     observer.indexAnswered({ operation: 'write', durationMs: this.#limits.now() - startedAtMs });
+    this.#rows += slice.rows;
+    this.#hasWritten = true;
+    if (this.#rows >= manyRows) {
+      this.#rows = 0;
+      onManyWritten();
+    }
     return slice.rows;
   }
 
@@ -151,7 +200,6 @@ const pagesAtOnce = 64;
 export class FreePages {
   readonly #database: DatabaseSync;
   readonly #count: StatementSync;
-  #hasMoved = false;
 
   constructor({ database }: { readonly database: DatabaseSync }) {
     this.#database = database;
@@ -162,13 +210,69 @@ export class FreePages {
   releasePages(): boolean {
     const free = Number(this.#count.get()?.['freelist_count'] ?? 0);
     if (free <= maxFreePages) {
-      // The file is truncated only when the write-ahead log is checkpointed.
-      if (this.#hasMoved) this.#database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
-      this.#hasMoved = false;
-      return false;
+      return false; // The file is truncated when the write-ahead log is checkpointed.
     }
     this.#database.exec(`PRAGMA incremental_vacuum(${Math.min(pagesAtOnce, free - maxFreePages)})`);
-    this.#hasMoved = true;
     return true;
+  }
+}
+
+type Writes = Pick<
+  Index & RebuildableIndex,
+  | 'recordContent'
+  | 'recordStoredContent'
+  | 'recordUse'
+  | 'recordRepositoryUse'
+  | 'recordLink'
+  | 'recordTag'
+  | 'recordStoredTag'
+  | 'forgetTag'
+>;
+
+/** The writes of an index that are buffered in memory for a moment. */
+export abstract class BufferedIndex implements Writes {
+  /** Bounded to the names in 50 of the largest manifests, about 10 MB. */
+  protected readonly pending = new WriteBuffer({ maxNames: 50_000 });
+
+  /** Called after each buffered write. */
+  protected abstract written(): void;
+
+  recordContent(content: IndexedContent): void {
+    this.pending.addContent(content);
+    this.written();
+  }
+
+  recordStoredContent(content: IndexedContent): void {
+    this.recordContent(content);
+  }
+
+  recordUse(digest: Digest, atMs: number): void {
+    this.pending.addUse(digest, atMs);
+    this.written();
+  }
+
+  recordRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
+    this.pending.addRepositoryUse(repositoryId, atMs);
+    this.written();
+  }
+
+  recordLink(link: Link): void {
+    this.pending.addLink(link);
+    this.written();
+  }
+
+  recordTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+    this.pending.addTag({ repositoryId, tag, digest, source: 'mirror' });
+    this.written();
+  }
+
+  recordStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+    this.pending.addTag({ repositoryId, tag, digest, source: 'store' });
+    this.written();
+  }
+
+  forgetTag(repositoryId: RepositoryId, tag: Tag): void {
+    this.pending.addTag({ repositoryId, tag, digest: undefined, source: 'mirror' });
+    this.written();
   }
 }

@@ -1,9 +1,11 @@
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { distinctRecords } from '../../mirror/ports/record-store.ts';
 import { refusesForNow } from '../../mirror/ports/blob-store.ts';
 import { catalogueSchema } from './catalogue/images-schema.ts';
-import { inTransaction, numberIn, textIn } from './rows.ts';
-import { countTotals, databaseSuffixes, maxClockErrorMs, mend, schema, schemaVersion } from './schema.ts';
+import { inTransaction, numberIn, recentIn, textIn } from './rows.ts';
+import type { ChangedThings, StoreChanges } from '../look-again.ts';
+import { databaseSuffixes, maxClockErrorMs, schema, schemaVersion, totalsSchema } from './schema.ts';
 
 /** What an index needs from the file system, to create its file and to remove a broken one. */
 export interface IndexFiles {
@@ -19,6 +21,13 @@ export interface IndexFiles {
   identity(path: string): Promise<string | undefined>;
   /** Bytes of a file; 0 if it does not exist. */
   size(path: string): Promise<number>;
+  /** Opens a file, to sync it. */
+  openForSync(path: string): Promise<SyncedFile>;
+}
+
+export interface SyncedFile {
+  sync(): Promise<void>;
+  close(): Promise<void>;
 }
 
 /** The runs that used a store: they tell an index whether it has seen everything. */
@@ -34,6 +43,8 @@ export interface OpenDatabaseOptions extends KeepRules {
   /** Called with the reason why an index is discarded. */
   readonly onBroken: (cause: unknown) => void;
   readonly runs: StoreRuns;
+  /** Absent: an index that was not closed is discarded. */
+  readonly changes?: StoreChanges | undefined;
   readonly nowMs: number;
 }
 
@@ -41,23 +52,23 @@ export interface OpenedDatabase {
   readonly database: DatabaseSync;
   /** Whether it was closed complete, and the store was not used since. Otherwise it must be rebuilt. */
   readonly isComplete: boolean;
-  /** Whether its totals are those of the store, except for the last moments before a crash. */
-  readonly isCounted: boolean;
+  /** It was not closed, and only this may have changed in the store since its last write; undefined if it was closed, or anything may have. */
+  readonly changed: ChangedThings | undefined;
   /** Since when every use is recorded. */
   readonly watchingSinceMs: number;
   /** The number of the rebuild that its rows belong to. */
   readonly rebuild: number;
 }
 
-/** The write-ahead log is checkpointed after this many pages of 4 KiB, which takes about 2 ms. */
+/** While an index is rebuilt, the write-ahead log is checkpointed after this many pages of 4 KiB, which takes about 2 ms. */
 const pagesBetweenCheckpoints = 400;
 const cacheKiB = 16 * 1024;
 /** The write-ahead log is truncated to this size after a burst of writes. */
 const maxIdleWalBytes = 4 * 1024 * 1024;
 
 /**
- * Opens the index for this process alone. An index that is damaged or of another version is discarded. If the disk accepts no writes now,
- * the index is kept in memory, and rebuilt at the next start.
+ * Opens the index for this process alone. An index is discarded if it is of another version, or if its process ended while it was rebuilt:
+ * power loss may have damaged it. If the disk accepts no writes now, the index is kept in memory, and rebuilt at the next start.
  * @throws Error when another process has it open, or when no index can be created at `path`.
  */
 export async function openDatabase(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
@@ -71,7 +82,7 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Opened
       throw new Error(`the index ${path} cannot be created: ${reason}`, { cause });
     }
     onBroken(cause);
-    return openSound({ ...options, path: ':memory:' });
+    return await openSound({ ...options, path: ':memory:' });
   }
 }
 
@@ -79,14 +90,14 @@ async function openFile(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
   const { path, files, onBroken } = options;
   await files.make(dirname(path));
   try {
-    return openSound(options);
+    return await openSound(options);
   } catch (cause) {
     if (isInUse(cause)) throw cause;
-    onBroken(cause);
+    if (!(cause instanceof NotClosed)) onBroken(cause);
   }
   await removeDatabase(options);
   try {
-    return openSound(options);
+    return await openSound(options);
   } catch (cause) {
     // SQLite does not say why it cannot create a file. The disk does.
     if (!isInUse(cause)) await files.tryOut(dirname(path));
@@ -105,24 +116,29 @@ export async function replaceDatabase(options: OpenDatabaseOptions): Promise<Ope
     return await openDatabase(options);
   } catch (cause) {
     options.onBroken(cause);
-    return openSound({ ...options, path: ':memory:' });
+    return await openSound({ ...options, path: ':memory:' });
   }
 }
 
-/** Marks the index as complete, and closes it. */
-export function closeComplete(database: DatabaseSync): void {
+/** Marks the index as closed with all writes, and closes it. */
+export function closeForGood(database: DatabaseSync, { isComplete }: Pick<OpenedDatabase, 'isComplete'>): void {
   try {
-    saveForGood(database, 'UPDATE state SET is_complete = 1');
+    saveForGood(database, `UPDATE state SET is_closed = 1, is_complete = ${isComplete ? 1 : 0}; DELETE FROM recent`);
   } finally {
     database.close();
   }
 }
 
-function openSound(options: OpenDatabaseOptions): OpenedDatabase {
+/** Its process ended while it was rebuilt, or it is not known what changed since. */
+class NotClosed extends Error {
+  override readonly name = 'NotClosed';
+}
+
+async function openSound(options: OpenDatabaseOptions): Promise<OpenedDatabase> {
   const database = new DatabaseSync(options.path, { timeout: 0 });
   try {
     lock(database);
-    return take(database, options);
+    return await take(database, options);
   } catch (error) {
     database.close();
     throw error;
@@ -136,52 +152,65 @@ function openSound(options: OpenDatabaseOptions): OpenedDatabase {
 function lock(database: DatabaseSync): void {
   database.exec('PRAGMA auto_vacuum = INCREMENTAL'); // Only a new file takes this.
   database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; BEGIN EXCLUSIVE; COMMIT');
-  database.exec(`PRAGMA wal_autocheckpoint = ${pagesBetweenCheckpoints}; PRAGMA cache_size = -${cacheKiB}`);
+  database.exec(`PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -${cacheKiB}`);
   database.exec(`PRAGMA journal_size_limit = ${maxIdleWalBytes}`);
   database.exec('PRAGMA temp_store = MEMORY');
 }
 
-/** From here on the index is marked as incomplete, until {@link closeComplete}. */
-function take(database: DatabaseSync, { runs, nowMs, ...rules }: OpenDatabaseOptions): OpenedDatabase {
-  if (isEmpty(database)) inTransaction(database, () => database.exec(`${schema}${catalogueSchema}`));
+/** From here on the index is marked as not closed, until {@link closeForGood}. */
+async function take(
+  database: DatabaseSync,
+  { runs, changes, nowMs, ...rules }: OpenDatabaseOptions,
+): Promise<OpenedDatabase> {
+  if (isEmpty(database)) inTransaction(database, () => database.exec(`${schema}${totalsSchema}${catalogueSchema}`));
   const version = numberIn(rowOf(database, 'PRAGMA user_version'), 'user_version');
   if (version !== schemaVersion) throw new Error(`schema version ${version}, expected ${schemaVersion}`);
-  const state = rowOf(database, 'SELECT is_complete, rebuild, run, watching_since FROM state');
+  const state = rowOf(database, 'SELECT is_closed, is_complete, rebuild, run, watching_since, epoch FROM state');
   const hasSeenLastRun = state['run'] === runs.lastRun;
-  const isComplete = hasSeenLastRun && numberIn(state, 'is_complete') === 1;
+  const isClosed = numberIn(state, 'is_closed') === 1;
+  const isComplete = hasSeenLastRun && isClosed && numberIn(state, 'is_complete') === 1;
+  const since = hasSeenLastRun && !isClosed && state['epoch'] !== null ? numberIn(state, 'epoch') : undefined;
+  const noted = since === undefined ? undefined : await changes?.changedSince(since);
+  const changed = noted && bothOf(noted, recentIn(database));
+  if (!isClosed && !changed) throw new NotClosed('its process ended before it was closed');
   const watchingSinceMs = hasSeenLastRun ? numberIn(state, 'watching_since') : nowMs;
-  check(database, isComplete ? 'quick_check' : 'integrity_check');
-  if (!isComplete) inTransaction(database, () => database.exec(mend));
   inTransaction(database, () => {
     applyKeep(database, rules);
     endFutureUses(database, nowMs);
   });
   const rebuild = numberIn(state, 'rebuild') + (isComplete ? 0 : 1);
+  const epoch = (isComplete ? changes?.current : since) ?? 'NULL';
   saveForGood(
     database,
-    `UPDATE state SET is_complete = 0, rebuild = ${rebuild}, run = '${runs.run}', watching_since = ${watchingSinceMs}`,
+    `UPDATE state SET is_closed = 0, is_complete = 0, rebuild = ${rebuild}, run = '${runs.run}',
+      watching_since = ${watchingSinceMs}, epoch = ${epoch}`,
   );
-  database.exec(countTotals);
-  return { database, isComplete, isCounted: hasSeenLastRun, rebuild, watchingSinceMs };
+  if (!isComplete && !changed) database.exec(`PRAGMA wal_autocheckpoint = ${pagesBetweenCheckpoints}`);
+  return { database, isComplete, changed, rebuild, watchingSinceMs };
 }
 
-/** Resets last uses in the future, recorded while the wall clock was ahead: they would be evicted last until then. */
+function bothOf(one: ChangedThings, other: ChangedThings): ChangedThings {
+  const contents = [...new Set([...one.contents, ...other.contents])];
+  return { contents, records: distinctRecords([...one.records, ...other.records]) };
+}
+
+/**
+ * Resets last uses in the future, recorded while the wall clock was ahead: they would be evicted last until then. Of content, what may be
+ * evicted now: the rest, once it may be.
+ */
 function endFutureUses(database: DatabaseSync, nowMs: number): void {
-  for (const table of ['content', 'repositories'])
-    database.prepare(`UPDATE ${table} SET used_at = ?1 WHERE used_at > ?1 + ${maxClockErrorMs}`).run(nowMs);
+  const inFuture = `used_at > ?1 + ${maxClockErrorMs}`;
+  database
+    .prepare(`UPDATE content INDEXED BY evictable SET used_at = ?1 WHERE named_by = 0 AND kept_by = 0 AND ${inFuture}`)
+    .run(nowMs);
+  database.prepare(`UPDATE repositories INDEXED BY repositories_by_use SET used_at = ?1 WHERE ${inFuture}`).run(nowMs);
 }
 
 function isEmpty(database: DatabaseSync): boolean {
   return numberIn(rowOf(database, 'SELECT count(*) AS tables FROM sqlite_schema'), 'tables') === 0;
 }
 
-/** After a power loss tables and their indexes may disagree; only the slower check detects that. */
-function check(database: DatabaseSync, how: 'quick_check' | 'integrity_check'): void {
-  const found = textIn(rowOf(database, `PRAGMA ${how}(1)`), how);
-  if (found !== 'ok') throw new Error(`it is broken: ${found}`);
-}
-
-/** Syncs one statement: power loss must not reorder it. All other writes use synchronous=OFF, and may be lost. */
+/** Syncs one statement: power loss must not reorder it. All other writes use synchronous=OFF: see ViewSaver. */
 function saveForGood(database: DatabaseSync, statement: string): void {
   database.exec('PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)');
   database.exec(`${statement}; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA synchronous = OFF`);

@@ -1,7 +1,7 @@
 import { anyGlobMatcher } from '../../oci/reference.ts';
 import { FreePages, type IndexFile } from './buffer-flusher.ts';
 import { CatalogueReader } from './catalogue/catalogue-reader.ts';
-import { RowWriter } from './rows.ts';
+import { RowWriter, type RowWriterDeps } from './rows.ts';
 import type { OpenDatabaseOptions, OpenedDatabase } from './open-database.ts';
 import { RowRemover } from './row-remover.ts';
 import { timedQueries, type TimedQueriesDeps, type ViewQueries, ViewReader } from './view-reader.ts';
@@ -14,7 +14,7 @@ export interface OpenView extends OpenedDatabase {
   readonly file: IndexFile;
 }
 
-export type OpenViewOptions = Omit<OpenDatabaseOptions, 'isKept'> & TimedQueriesDeps;
+export type OpenViewOptions = Omit<OpenDatabaseOptions, 'isKept'> & TimedQueriesDeps & Pick<RowWriterDeps, 'epoch'>;
 
 /** Opens the index with its reader and writers. @param open opens or creates the database. */
 export async function openView(
@@ -25,7 +25,7 @@ export async function openView(
   const opened = await open({ ...options, isKept });
   const { database } = opened;
   const pages = new FreePages(opened);
-  const writer = new RowWriter({ ...opened, isKept });
+  const writer = new RowWriter({ ...options, ...opened, isKept });
   return {
     ...opened,
     reader: timedQueries(new ViewReader(opened), options),

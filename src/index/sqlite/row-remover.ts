@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { parseTag } from '../../oci/reference.ts';
-import { repositoryNamed } from '../../mirror/ports/repository-id.ts';
+import { repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
 import { type Row, textIn } from './rows.ts';
 
 /** Rows per step of a sweep. */
@@ -17,6 +17,11 @@ export class RowRemover {
   readonly #manyLinks: StatementSync;
   readonly #someLinks: StatementSync;
   readonly #tags: StatementSync;
+  readonly #recordsOf: readonly StatementSync[];
+  readonly #recordsOfRepository: readonly StatementSync[];
+  readonly #link: StatementSync;
+  readonly #tag: StatementSync;
+  readonly #seen: StatementSync;
   readonly #repositoryLinks: StatementSync;
   readonly #repositoryTags: StatementSync;
   readonly #sweeps: readonly { readonly boundary: StatementSync; readonly remove: StatementSync }[];
@@ -30,6 +35,19 @@ export class RowRemover {
         SELECT digest, kind, repository FROM links WHERE digest = ? LIMIT ${rowsAtOnce}
       ) RETURNING repository, kind`);
     this.#tags = database.prepare('DELETE FROM tags WHERE digest = ? RETURNING repository, tag');
+    this.#recordsOf = [
+      database.prepare('SELECT repository, kind, digest FROM links WHERE digest = ?'),
+      database.prepare('SELECT repository, tag FROM tags WHERE digest = ?'),
+    ];
+    this.#recordsOfRepository = [
+      database.prepare(
+        `SELECT repository, kind, digest FROM links INDEXED BY held WHERE repository = ? LIMIT ${rowsAtOnce}`,
+      ),
+      database.prepare(`SELECT repository, tag FROM tags WHERE repository = ? LIMIT ${rowsAtOnce}`),
+    ];
+    this.#link = database.prepare('DELETE FROM links WHERE digest = ? AND kind = ? AND repository = ? AND seen < ?');
+    this.#tag = database.prepare('DELETE FROM tags WHERE repository = ? AND tag = ? AND seen < ?');
+    this.#seen = database.prepare('SELECT 1 FROM content WHERE digest = ? AND seen >= ?');
     this.#repositoryLinks = database.prepare(`
       DELETE FROM links WHERE (digest, kind, repository) IN (
         SELECT digest, kind, repository FROM links INDEXED BY held WHERE repository = ? LIMIT ${rowsAtOnce}
@@ -67,6 +85,28 @@ export class RowRemover {
     return [...links, ...this.#tags.all(digest).map(recordKeyOfTag)];
   }
 
+  /** The records of the links and tags of a digest. */
+  recordsOf(digest: Digest): readonly RecordKey[] {
+    return this.#recordsOf.flatMap((statement) => statement.all(digest).map(recordKeyIn));
+  }
+
+  /** The records of some links and tags of a repository: those that {@link removeOfRepository} removes next. */
+  recordsOfRepository(repository: string): readonly RecordKey[] {
+    return this.#recordsOfRepository.flatMap((statement) => statement.all(repository).map(recordKeyIn));
+  }
+
+  /** Removes the row of a link or a tag, unless it was written since this rebuild began. Of any other record there is none. */
+  removeRecord(key: RecordKey, rebuild: number): void {
+    const repository = repositoryKey(key.repositoryId);
+    if ('digest' in key) this.#link.run(key.digest, key.kind, repository, rebuild);
+    else if (key.kind === 'tag') this.#tag.run(repository, key.tag, rebuild);
+  }
+
+  /** Whether content was written since this rebuild began. */
+  isSeen(digest: Digest, rebuild: number): boolean {
+    return this.#seen.get(digest, rebuild) !== undefined;
+  }
+
   /** Removes some links and tags of a repository. @returns their records; none when no more are left. */
   removeOfRepository(repository: string): readonly RecordKey[] {
     const links = this.#repositoryLinks.all(repository).map((row) => linkKey(row, parseDigest(textIn(row, 'digest'))));
@@ -93,6 +133,10 @@ export class RowRemover {
 function linkKey(row: Row, digest: Digest): RecordKey {
   const kind = textIn(row, 'kind') === 'manifest' ? 'manifest' : 'blob';
   return { kind, repositoryId: repositoryNamed(textIn(row, 'repository')), digest };
+}
+
+function recordKeyIn(row: Row): RecordKey {
+  return row['tag'] === undefined ? linkKey(row, parseDigest(textIn(row, 'digest'))) : recordKeyOfTag(row);
 }
 
 function recordKeyOfTag(row: Row): RecordKey {

@@ -1,9 +1,12 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { type Digest, hexOf } from '../../oci/digest.ts';
+import { type Digest, hexOf, parseDigest } from '../../oci/digest.ts';
 import type { ImageFacts } from '../../oci/manifest.ts';
-import { repositoryKey } from '../../mirror/ports/repository-id.ts';
+import { parseTag } from '../../oci/reference.ts';
+import type { RecordKey } from '../../mirror/ports/record-store.ts';
+import { type RepositoryId, repositoryKey, repositoryNamed } from '../../mirror/ports/repository-id.ts';
 import type { IndexedContent, Link } from '../../mirror/ports/store-index.ts';
 import type { BufferedTag, BufferWriter, Slice } from '../buffer-writer.ts';
+import type { ChangedThings } from '../look-again.ts';
 import { bytesOf, maxClockErrorMs } from './schema.ts';
 
 /** One row of a query's result. */
@@ -51,6 +54,8 @@ export interface RowWriterDeps {
   readonly rebuild: number;
   /** Whether `storage.keep` names a repository, given as `<upstream>/<repository>`. */
   readonly isKept: (repository: string) => boolean;
+  /** The epoch of the journal of changes; undefined while the store is not looked at again after a crash: then it is looked at as a whole. */
+  readonly epoch?: () => number | undefined;
 }
 
 /** Uses may be written out of order by seconds. A use that is a day ahead came from a wrong wall clock. */
@@ -60,6 +65,8 @@ const lastUse = `CASE WHEN used_at > ?2 + ${maxClockErrorMs} THEN ?2 ELSE max(us
 export class RowWriter implements BufferWriter {
   readonly #rebuild: number;
   readonly #isKept: (repository: string) => boolean;
+  readonly #epoch: () => number | undefined;
+  readonly #recent: StatementSync;
   readonly #content: StatementSync;
   readonly #image: StatementSync;
   readonly #name: StatementSync;
@@ -70,7 +77,9 @@ export class RowWriter implements BufferWriter {
   readonly #tag: StatementSync;
   readonly #untag: StatementSync;
 
-  constructor({ database, rebuild, isKept }: RowWriterDeps) {
+  constructor({ database, rebuild, isKept, epoch = () => undefined }: RowWriterDeps) {
+    this.#epoch = epoch;
+    this.#recent = database.prepare('INSERT INTO recent (epoch, kind, repository, name) VALUES (?, ?, ?, ?)');
     this.#rebuild = rebuild;
     this.#isKept = isKept;
     this.#content = database.prepare(`
@@ -101,6 +110,7 @@ export class RowWriter implements BufferWriter {
 
   /** Writes the content without the digests it names. */
   content({ digest, size, usedAtMs, isManifest, image }: IndexedContent): void {
+    this.#remember('content', '', digest);
     this.#content.run(digest, whole(size), whole(usedAtMs), isManifest ? 1 : 0, this.#rebuild);
     if (image) this.#image.run(digest, image.mediaType ?? null, offersOf(image), whole(usedAtMs), whole(image.bytes));
   }
@@ -132,6 +142,7 @@ export class RowWriter implements BufferWriter {
 
   link({ repositoryId, kind, digest, mediaType, size }: Link): void {
     const repository = repositoryKey(repositoryId);
+    this.#remember(kind, repository, digest);
     this.#link.run(
       digest,
       repository,
@@ -143,11 +154,33 @@ export class RowWriter implements BufferWriter {
     );
   }
 
+  #remember(kind: string, repository: string, name: string): void {
+    const epoch = this.#epoch();
+    if (epoch !== undefined) this.#recent.run(epoch, kind, repository, name);
+  }
+
   tag({ repositoryId, tag, digest, source }: BufferedTag): void {
+    this.#remember('tag', repositoryKey(repositoryId), tag);
     const seenBefore = source === 'mirror' ? this.#rebuild + 1 : this.#rebuild;
     if (digest === undefined) this.#untag.run(repositoryKey(repositoryId), tag);
     else this.#tag.run(repositoryKey(repositoryId), tag, digest, this.#rebuild, seenBefore);
   }
+}
+
+/** What {@link RowWriter} has written last. */
+export function recentIn(database: DatabaseSync): ChangedThings {
+  const [contents, records]: [Digest[], RecordKey[]] = [[], []];
+  for (const row of database.prepare('SELECT DISTINCT kind, repository, name FROM recent').iterate()) {
+    const [kind, name] = [textIn(row, 'kind'), textIn(row, 'name')];
+    if (kind === 'content') contents.push(parseDigest(name));
+    else records.push(recordKeyOf(kind, repositoryNamed(textIn(row, 'repository')), name));
+  }
+  return { contents, records };
+}
+
+function recordKeyOf(kind: string, repositoryId: RepositoryId, name: string): RecordKey {
+  if (kind === 'tag') return { kind, repositoryId, tag: parseTag(name) };
+  return { kind: kind === 'manifest' ? 'manifest' : 'blob', repositoryId, digest: parseDigest(name) };
 }
 
 /** The column `offers` of an image. */

@@ -1,7 +1,7 @@
 import { blockBytes } from '../../mirror/ports/record-store.ts';
 
 /** Raised with every change below: an index of another version is discarded and rebuilt from the store. */
-export const schemaVersion = 8;
+export const schemaVersion = 9;
 
 /** The files of one database: the names are that of the database and these. */
 export const databaseSuffixes = ['', '-wal', '-shm', '-journal'];
@@ -20,8 +20,11 @@ export const bytesOf = (column: string): string => `unhex(substr(${column}, 8))`
  *     links     which repository may serve what; `kept` where `storage.keep` names the repository
  *     repositories  those with links: how many, their bytes, how many tags, and when something was pulled through one of them last
  *     tags      which digest a tag points at
- *     state     whether the file was closed complete, the number of the last rebuild, the last run of the store that it saw, since when
- *               every use is recorded, and the `storage.keep` that `kept` follows
+ *     recent    what was written last, by epochs of the journal of changes: a file may be missing that is written only afterwards
+ *     totals    sums over `content`, and the number of links and tags
+ *     state     whether the file was closed, and complete; the number of the last rebuild; the last run of the store that it saw; since when
+ *               every use is recorded; the `storage.keep` that `kept` follows; and the epoch of the journal of changes before which nothing
+ *               is missing, null if something may be
  *
  * `seen` is the number of the rebuild in which the row was written: rows that the last rebuild did not write are gone from the store.
  */
@@ -79,10 +82,13 @@ export const schema = `
   ) WITHOUT ROWID, STRICT;
   CREATE INDEX tagged ON tags (digest);
 
+  CREATE TABLE recent (epoch INTEGER NOT NULL, kind TEXT NOT NULL, repository TEXT NOT NULL, name TEXT NOT NULL) STRICT;
+
   CREATE TABLE state (
-    is_complete INTEGER NOT NULL, rebuild INTEGER NOT NULL, run TEXT, watching_since INTEGER NOT NULL, keep TEXT NOT NULL
+    is_closed INTEGER NOT NULL, is_complete INTEGER NOT NULL, rebuild INTEGER NOT NULL, run TEXT, watching_since INTEGER NOT NULL,
+    keep TEXT NOT NULL, epoch INTEGER
   ) STRICT;
-  INSERT INTO state VALUES (0, 0, NULL, 0, '[]');
+  INSERT INTO state VALUES (1, 0, 0, NULL, 0, '[]', NULL);
   PRAGMA user_version = ${schemaVersion};
 `;
 
@@ -95,31 +101,21 @@ const count = (sign: '+' | '-', row: 'NEW' | 'OLD'): string => `
     kept_bytes = kept_bytes ${sign} iif(${row}.kept_by > 0, ${onDisk(`${row}.size`)}, 0),
     manifests = manifests ${sign} ${row}.is_manifest, blobs = blobs ${sign} (1 - ${row}.is_manifest);`;
 
-/** Totals are counted at start and kept in memory, so that reading them costs nothing. */
-export const countTotals = `
-  CREATE TEMP TABLE totals (
+/** Totals are kept with every row, so that a start need not count. */
+export const totalsSchema = `
+  CREATE TABLE totals (
     bytes INTEGER NOT NULL, disk_bytes INTEGER NOT NULL, kept_bytes INTEGER NOT NULL, manifests INTEGER NOT NULL,
     blobs INTEGER NOT NULL, records INTEGER NOT NULL
   ) STRICT;
-  INSERT INTO totals SELECT coalesce(sum(size), 0), coalesce(sum(${onDisk('size')}), 0),
-    coalesce(sum(${onDisk('size')}) FILTER (WHERE kept_by > 0), 0),
-    coalesce(sum(is_manifest), 0), count(*) - coalesce(sum(is_manifest), 0),
-    (SELECT count(*) FROM links) + (SELECT count(*) FROM tags) FROM content;
-  CREATE TEMP TRIGGER content_added AFTER INSERT ON main.content BEGIN ${count('+', 'NEW')} END;
-  CREATE TEMP TRIGGER content_changed AFTER UPDATE OF size, is_manifest, kept_by ON main.content
+  INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0);
+  CREATE TRIGGER content_added AFTER INSERT ON content BEGIN ${count('+', 'NEW')} END;
+  CREATE TRIGGER content_changed AFTER UPDATE OF size, is_manifest, kept_by ON content
     BEGIN ${count('-', 'OLD')} ${count('+', 'NEW')} END;
-  CREATE TEMP TRIGGER content_removed AFTER DELETE ON main.content BEGIN ${count('-', 'OLD')} END;
-  CREATE TEMP TRIGGER link_noted AFTER INSERT ON main.links BEGIN UPDATE totals SET records = records + 1; END;
-  CREATE TEMP TRIGGER link_gone AFTER DELETE ON main.links BEGIN UPDATE totals SET records = records - 1; END;
-  CREATE TEMP TRIGGER tag_noted AFTER INSERT ON main.tags BEGIN UPDATE totals SET records = records + 1; END;
-  CREATE TEMP TRIGGER tag_gone AFTER DELETE ON main.tags BEGIN UPDATE totals SET records = records - 1; END;
-`;
-
-/** Repairs the counts of a process that ended between two flushes. */
-export const mend = `
-  DELETE FROM names WHERE NOT EXISTS (SELECT 1 FROM content WHERE digest = ${textOf('parent')});
-  UPDATE content SET named_by = (SELECT count(*) FROM names WHERE child = ${bytesOf('digest')})
-    WHERE named_by <> (SELECT count(*) FROM names WHERE child = ${bytesOf('digest')});
+  CREATE TRIGGER content_removed AFTER DELETE ON content BEGIN ${count('-', 'OLD')} END;
+  CREATE TRIGGER link_noted AFTER INSERT ON links BEGIN UPDATE totals SET records = records + 1; END;
+  CREATE TRIGGER link_gone AFTER DELETE ON links BEGIN UPDATE totals SET records = records - 1; END;
+  CREATE TRIGGER tag_noted AFTER INSERT ON tags BEGIN UPDATE totals SET records = records + 1; END;
+  CREATE TRIGGER tag_gone AFTER DELETE ON tags BEGIN UPDATE totals SET records = records - 1; END;
 `;
 
 /** A use further ahead came from a wrong wall clock. Milliseconds. */

@@ -9,23 +9,22 @@ import type {
   EvictableContent,
   EvictableOptions,
   Index,
-  IndexedContent,
   Link,
   StaleRepository,
   Totals,
 } from '../../mirror/ports/store-index.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
-import type { Tag } from '../../oci/reference.ts';
 import { Completion } from '../../mirror/concurrency/abortable-wait.ts';
 import { isDamage } from './rows.ts';
-import { BufferFlusher } from './buffer-flusher.ts';
-import { closeComplete, type IndexFiles, openDatabase, replaceDatabase, type StoreRuns } from './open-database.ts';
+import { BufferedIndex, BufferFlusher } from './buffer-flusher.ts';
+import { closeForGood, type IndexFiles, openDatabase, replaceDatabase, type StoreRuns } from './open-database.ts';
 import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
 import { databaseBytes } from './view-reader.ts';
-import { WriteBuffer } from '../write-buffer.ts';
+import type { ChangedThings, StoreChanges } from '../look-again.ts';
 import type { LosableIndex } from '../rebuilder.ts';
-import { evictableOf, removeContent, removeRepository, removeUnseen } from './view-steps.ts';
+import { evictableOf, isOfThisRun, removeContent, removeRepository, removeUnseen, type Steps } from './view-steps.ts';
+import { ViewSaver } from './view-saver.ts';
 
 export interface SqliteIndexDeps {
   /** Path of the file, on a local disk. */
@@ -35,6 +34,8 @@ export interface SqliteIndexDeps {
   readonly clock: Clock;
   /** The runs of the store, read at start. */
   readonly runs: StoreRuns;
+  /** What is about to change in the store. Absent: after a crash the index is rebuilt. */
+  readonly changes?: StoreChanges | undefined;
   readonly maxBufferedWrites?: number;
   /** Globs on `<upstream>/<repository>` whose content is never evicted. */
   readonly keep?: readonly string[];
@@ -44,11 +45,9 @@ export interface SqliteIndexDeps {
  * The index in one SQLite file, owned by one process. Writes are buffered in memory for a moment and applied together, a few at a time;
  * a query sees every write before it. Start it before the parts that write to it, and stop it after them.
  */
-export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableIndex {
+export class SqliteIndex extends BufferedIndex implements Index, Catalogue, CatalogueLists, LosableIndex {
   readonly name = 'index';
   readonly #deps: SqliteIndexDeps;
-  /** Bounded to the names in 50 of the largest manifests, about 10 MB. */
-  readonly #pending = new WriteBuffer({ maxNames: 50_000 });
   readonly #flusher: BufferFlusher;
   readonly #completion = new Completion();
   readonly #counting = new Completion();
@@ -56,15 +55,19 @@ export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableInd
   #lossReason = 'it is new, or was not complete when it was closed';
   #isLostSinceRebuildBegan = false;
   #opened: OpenView | undefined;
+  #saver: ViewSaver | undefined;
+  changed: ChangedThings | undefined;
   #replacing: Promise<void> | undefined;
 
   constructor(deps: SqliteIndexDeps) {
+    super();
     this.#deps = deps;
     const { observer, maxBufferedWrites = 100_000 } = deps;
     this.#flusher = new BufferFlusher({
-      pending: this.#pending,
+      pending: this.pending,
       observer,
       maxPending: maxBufferedWrites,
+      onManyWritten: () => this.#saver?.saveIfLong(),
       onDamaged: (cause) => this.#lose(cause),
     });
   }
@@ -80,11 +83,13 @@ export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableInd
    */
   async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
     await this.#replacing;
+    await this.#saver?.stop();
     const hasAllWrites = await this.#flusher.stop();
     const database = this.#opened?.database;
     this.#opened = undefined;
-    if (database && othersEnded && hasAllWrites && this.#completion.isReached) closeComplete(database);
+    if (database && othersEnded && hasAllWrites) closeForGood(database, { isComplete: this.#completion.isReached });
     else database?.close();
+    await this.#saver?.close();
   }
 
   get needsRebuild(): boolean {
@@ -92,7 +97,7 @@ export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableInd
   }
 
   get lossReason(): string {
-    return this.#lossReason;
+    return this.changed ? 'its process ended without closing it' : this.#lossReason;
   }
 
   whenLost = ({ signal }: Waiting): Promise<void> => this.#loss.wait(signal);
@@ -115,11 +120,23 @@ export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableInd
   /** @throws Error when the file was damaged during the rebuild. */
   async completeRebuild({ signal }: Waiting): Promise<void> {
     await this.#flusher.settle();
-    await this.#ask((view) => removeUnseen(view, this.#pending, { signal }));
+    await this.#ask((view) => removeUnseen(view, this.#steps, { signal }));
+    await this.completeLookAgain();
+  }
+
+  /** @throws Error when the file was damaged meanwhile. */
+  async completeLookAgain(): Promise<void> {
     await this.#flusher.settle();
     if (this.#isLostSinceRebuildBegan) throw new Error('the index was damaged while it was rebuilt');
     this.#complete();
+    await this.#saver?.save();
   }
+
+  forgetMissing = (digest: Digest): Promise<readonly RecordKey[]> =>
+    this.#read((view) => (isOfThisRun(view, digest) ? [] : removeContent(view, this.#steps, digest)));
+
+  forgetRecord = (key: RecordKey): Promise<void> =>
+    this.#read(({ remover, rebuild }) => remover.removeRecord(key, rebuild));
 
   isComplete = async (): Promise<boolean> => this.#completion.isReached;
 
@@ -127,47 +144,8 @@ export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableInd
 
   whenComplete = ({ signal }: Waiting): Promise<void> => this.#completion.wait(signal);
 
-  recordContent(content: IndexedContent): void {
-    this.#pending.addContent(content);
-    this.#flusher.writeBuffered();
-  }
-
-  recordStoredContent(content: IndexedContent): void {
-    this.recordContent(content);
-  }
-
-  recordUse(digest: Digest, atMs: number): void {
-    this.#pending.addUse(digest, atMs);
-    this.#flusher.writeBuffered();
-  }
-
-  recordRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
-    this.#pending.addRepositoryUse(repositoryId, atMs);
-    this.#flusher.writeBuffered();
-  }
-
-  recordLink(link: Link): void {
-    this.#pending.addLink(link);
-    this.#flusher.writeBuffered();
-  }
-
-  recordTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
-    this.#pending.addTag({ repositoryId, tag, digest, source: 'mirror' });
-    this.#flusher.writeBuffered();
-  }
-
-  recordStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
-    this.#pending.addTag({ repositoryId, tag, digest, source: 'store' });
-    this.#flusher.writeBuffered();
-  }
-
-  forgetTag(repositoryId: RepositoryId, tag: Tag): void {
-    this.#pending.addTag({ repositoryId, tag, digest: undefined, source: 'mirror' });
-    this.#flusher.writeBuffered();
-  }
-
   async borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
-    const parents = this.#pending.parentsOf(digest);
+    const parents = this.pending.parentsOf(digest);
     return this.#read(({ reader }) => reader.borrowableLinks(repositoryId, digest, { kind, parents }));
   }
 
@@ -201,43 +179,55 @@ export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableInd
   stalestRepository = (skip = 0): Promise<StaleRepository | undefined> =>
     this.#read(({ reader }) => reader.stalestRepository(skip));
 
-  async watchingSinceMs(): Promise<number> {
+  watchingSinceMs(): Promise<number> {
     return this.#ask(({ watchingSinceMs }) => watchingSinceMs);
   }
 
   async evictable(options: EvictableOptions): Promise<readonly EvictableContent[]> {
     await this.#flusher.settle('evictions');
-    return this.#ask((view) => evictableOf(view, this.#pending, options));
+    return this.#ask((view) => evictableOf(view, this.#steps, options));
   }
 
   /** Removes many links in steps, then the rest at once. Content that is written afterwards stays. */
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
-    const stored = await this.#ask((view) => removeContent(view, this.#pending, digest));
+    const stored = await this.#ask((view) => removeContent(view, this.#steps, digest));
     this.#flusher.writeBuffered();
     return stored;
   }
 
-  /** Runs in steps: a repository of nightly builds has thousands of rows. */
-  async forgetRepository(repositoryId: RepositoryId): Promise<readonly RecordKey[]> {
-    return this.#ask((view) => removeRepository(view, this.#pending, repositoryId));
-  }
+  forgetRepository = (repositoryId: RepositoryId): Promise<readonly RecordKey[]> =>
+    this.#ask((view) => removeRepository(view, this.#steps, repositoryId));
 
   #viewOptions(): OpenViewOptions {
     const { observer, clock, keep = [] } = this.#deps;
     const onBroken = (cause: unknown): void => observer.internalError({ part: 'index', cause });
-    return { ...this.#deps, keep, onBroken, nowMs: clock.now() };
+    const epoch = () => this.#saver && this.#deps.changes?.current;
+    return { ...this.#deps, keep, onBroken, epoch, nowMs: clock.now() };
   }
 
   #use(opened: OpenView): void {
     this.#opened = opened;
+    this.changed = opened.changed;
     this.#flusher.start(opened.file);
-    if (opened.isCounted) this.#counting.reach();
+    if (opened.changed) this.#counting.reach();
+    if (opened.isComplete || opened.changed) this.#keepSaved(opened);
     if (opened.isComplete) this.#complete();
     else this.#loss.reach();
   }
 
+  /** From here on power loss leaves the file sound. */
+  #keepSaved({ database }: OpenView): void {
+    if (this.#saver || database.location() === null) return;
+    database.exec('PRAGMA wal_autocheckpoint = 0');
+    const [pending, flusher] = [this.pending, this.#flusher];
+    const isComplete = () => this.#completion.isReached;
+    this.#saver = new ViewSaver(database, { changes: undefined, ...this.#deps, pending, flusher, isComplete });
+  }
+
   #complete(): void {
-    this.#pending.endRebuild();
+    this.changed = undefined;
+    if (this.#opened) this.#keepSaved(this.#opened);
+    this.pending.endRebuild();
     this.#counting.reach();
     this.#loss.reset();
     this.#completion.reach();
@@ -252,6 +242,7 @@ export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableInd
   /** Runs a query; once more on the new file, if this one is damaged. The new one says that it is incomplete. */
   async #ask<Answer>(question: (view: OpenView) => Answer | Promise<Answer>): Promise<Answer> {
     if (this.#replacing) await this.#replacing;
+    if (this.#flusher.isPaused) await this.#flusher.ready();
     const view = this.#open();
     try {
       return await question(view);
@@ -272,8 +263,10 @@ export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableInd
     this.#opened = undefined;
     this.#lossReason = cause instanceof Error ? cause.message : String(cause);
     this.#isLostSinceRebuildBegan = true;
+    this.changed = undefined;
+    this.#saver?.abandon();
     this.#flusher.detach();
-    this.#pending.beginRebuild();
+    this.pending.beginRebuild();
     this.#completion.reset();
     this.#counting.reset();
     this.#replacing = this.#replace(lost).finally(() => {
@@ -287,7 +280,15 @@ export class SqliteIndex implements Index, Catalogue, CatalogueLists, LosableInd
     } catch (cause) {
       this.#deps.observer.internalError({ part: 'index', cause });
     }
+    await this.#saver?.close();
+    this.#saver = undefined;
     this.#use(await openView(this.#viewOptions(), replaceDatabase));
+  }
+
+  protected written = (): void => this.#flusher.writeBuffered();
+
+  get #steps(): Steps {
+    return { pending: this.pending, flusher: this.#flusher, changes: this.#deps.changes };
   }
 
   #open(): OpenView {

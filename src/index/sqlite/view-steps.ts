@@ -4,16 +4,32 @@ import type { EvictableContent, EvictableOptions } from '../../mirror/ports/stor
 import { type RepositoryId, repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
+import type { StoreChanges } from '../look-again.ts';
+import type { BufferFlusher } from './buffer-flusher.ts';
 import { inTransaction } from './rows.ts';
 import type { OpenView } from './open-view.ts';
 import type { WriteBuffer } from '../write-buffer.ts';
 
 // Operations on many rows of the index, in steps that yield to the event loop. They include buffered writes.
 
+/** What these operations need besides the file. */
+export interface Steps {
+  readonly pending: WriteBuffer;
+  readonly flusher: Pick<BufferFlusher, 'ready'>;
+  /** Where it is noted what is about to be removed from the store; absent: it is not noted. */
+  readonly changes: StoreChanges | undefined;
+}
+
+/** Lets others have their turn. The file may be written to when it resolves, until the caller waits again. */
+async function turn(flusher: Steps['flusher']): Promise<void> {
+  await nextTurn();
+  await flusher.ready();
+}
+
 /** Evictable content after `after`, at most `limit` items. */
 export async function evictableOf(
   { reader }: OpenView,
-  pending: WriteBuffer,
+  { pending, flusher }: Steps,
   { limit, after }: EvictableOptions,
 ): Promise<readonly EvictableContent[]> {
   const found: EvictableContent[] = [];
@@ -22,21 +38,27 @@ export async function evictableOf(
     found.push(...page.filter(({ digest }) => !pending.isNamed(digest)));
     from = page.at(-1);
     if (page.length < limit) break;
-    if (found.length < limit) await nextTurn();
+    if (found.length < limit) await turn(flusher);
   }
   return found.slice(0, limit);
 }
 
-/** Removes a digest: its many links in steps, then the rest at once. @returns the records that refer to it. */
+/**
+ * Removes a digest: its many links in steps, then the rest at once. What is removed is noted first: an end of the process in between must
+ * not leave files of which no index knows.
+ * @returns the records that refer to it.
+ */
 export async function removeContent(
   { database, remover }: OpenView,
-  pending: WriteBuffer,
+  { pending, flusher, changes }: Steps,
   digest: Digest,
 ): Promise<readonly RecordKey[]> {
+  using change = changes?.begin(digest, ...remover.recordsOf(digest));
+  if (change) await Promise.all([change.noted, turn(flusher)]);
   const removed: RecordKey[] = [];
   for (const links of remover.removeManyLinks(digest)) {
     removed.push(...links);
-    await nextTurn();
+    await turn(flusher);
   }
   inTransaction(database, () => {
     removed.push(...remover.remove(digest).filter((key) => key.kind !== 'tag' || !pending.hasTag(key)));
@@ -46,15 +68,20 @@ export async function removeContent(
   return distinctRecords([...buffered, ...removed]);
 }
 
+/** Whether content was written since the start: then it may not be in the store yet. */
+export function isOfThisRun({ remover, rebuild }: OpenView, digest: Digest): boolean {
+  return remover.isSeen(digest, rebuild);
+}
+
 /** Ends a rebuild: removes the rows whose content or record was not found in the store. @throws the signal's reason when it aborts. */
 export async function removeUnseen(
   { remover, rebuild }: OpenView,
-  pending: WriteBuffer,
+  { pending, flusher }: Steps,
   { signal }: Waiting,
 ): Promise<void> {
   for (const removed of remover.removeUnseen(rebuild)) {
     for (const digest of removed) pending.takeBackNames(digest);
-    await nextTurn();
+    await turn(flusher);
     signal.throwIfAborted();
   }
 }
@@ -62,18 +89,17 @@ export async function removeUnseen(
 /** Removes the rows of a repository, in steps: a repository of nightly builds has thousands. @returns their records. */
 export async function removeRepository(
   { database, remover }: OpenView,
-  pending: WriteBuffer,
+  { pending, flusher, changes }: Steps,
   repositoryId: RepositoryId,
 ): Promise<readonly RecordKey[]> {
   const name = repositoryKey(repositoryId);
   const removed = [...pending.forgetRepository(name)];
   for (;;) {
-    let some: readonly RecordKey[] = [];
-    inTransaction(database, () => {
-      some = remover.removeOfRepository(name);
-    });
+    const some = remover.recordsOfRepository(name);
     if (some.length === 0) return distinctRecords(removed);
-    removed.push(...some);
-    await nextTurn();
+    using change = changes?.begin(...some);
+    await Promise.all([change?.noted, turn(flusher)]);
+    inTransaction(database, () => removed.push(...remover.removeOfRepository(name)));
+    await turn(flusher);
   }
 }

@@ -13,6 +13,7 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { algorithmOf, type Digest, digestOf } from '../../oci/digest.ts';
 import { blobFolders, blobPath, blobsFolder, digestAt } from '../layout.ts';
+import type { BeginChange, ChangeJournal } from './change-journal.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
 import {
@@ -51,6 +52,8 @@ export interface FileBlobStoreDeps {
   readonly quarantineLimits?: QuarantineLimits;
   /** Resolves when this process may write to the store; absent: at once. @throws when it may not. */
   readonly hold?: () => Promise<void>;
+  /** Changes are noted there before they are made; absent: they are not. */
+  readonly changes?: Pick<ChangeJournal, 'begin'> | undefined;
 }
 
 /** Content as files named after their digest; see layout.ts. */
@@ -60,6 +63,7 @@ export class FileBlobStore implements BlobStore {
   readonly #failpoint: FailpointHook | undefined;
   readonly #hold: () => Promise<void>;
   readonly #files: FileSystem;
+  readonly #changes: FileBlobStoreDeps['changes'];
   readonly #folders: DurableFolders;
   readonly #quarantine: Quarantine;
   readonly #partials: PartialDownloads;
@@ -76,6 +80,7 @@ export class FileBlobStore implements BlobStore {
     this.#failpoint = failpoint;
     this.#hold = hold;
     this.#files = files;
+    this.#changes = deps.changes;
     this.#folders = new DurableFolders({ files });
     const limits = quarantineLimits ?? defaultQuarantineLimits;
     const shared = { path, files, folders: this.#folders, clock };
@@ -144,11 +149,13 @@ export class FileBlobStore implements BlobStore {
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
     await using file = await this.#createFile();
     await file.append([bytes]);
-    await file.publish(this.#pathOf(digest));
+    await file.publish(this.#pathOf(digest), this.#beginOf(digest));
   }
 
   async remove(digest: Digest): Promise<void> {
     await this.#hold();
+    using change = this.#changes?.begin(digest);
+    await change?.noted;
     await this.#folders.remove(this.#pathOf(digest));
   }
 
@@ -162,13 +169,21 @@ export class FileBlobStore implements BlobStore {
     return this.#readers.has(digest);
   }
 
+  /** Size and time of a stored file; undefined if there is none. @throws the disk's error. */
+  statusOf(digest: Digest): Promise<FileStatus | undefined> {
+    return this.#statusOf(blobPath(digest));
+  }
+
   async *list(which?: {
     readonly startingWith: string;
   }): AsyncIterable<{ readonly digest: Digest; readonly size: number; readonly modifiedAtMs: number }> {
+    const report = (cause: unknown): undefined => {
+      this.#observer.internalError({ part: 'store', cause });
+    };
     const paths = filesBelowAll(this.#files, this.#path, which ? blobFolders(which.startingWith) : [blobsFolder]);
     const listed = parallel(paths, statusesTogether, async (path) => {
       const digest = digestAt(path);
-      const status = digest && (await this.#statusOf(path));
+      const status = digest && (await this.#statusOf(path).catch(report));
       return status && { digest, ...status };
     });
     for await (const blob of listed) if (blob) yield blob;
@@ -204,7 +219,13 @@ export class FileBlobStore implements BlobStore {
   }
 
   #incomingDeps(digest: Digest, upstream: string): IncomingBlobDeps {
-    return { ...this.#fileDeps(), digest, upstream, partials: this.#partials, turns: this.#checkpointTurns };
+    const [partials, turns, begin] = [this.#partials, this.#checkpointTurns, this.#beginOf(digest)];
+    return { ...this.#fileDeps(), digest, upstream, partials, turns, begin };
+  }
+
+  #beginOf(digest: Digest): BeginChange {
+    const changes = this.#changes;
+    return changes && (() => changes.begin(digest));
   }
 
   #fileDeps(): IncomingFileDeps {
@@ -251,19 +272,20 @@ export class FileBlobStore implements BlobStore {
     this.#observer.corruptionFound({ digest, source });
     try {
       await this.#hold();
+      using change = this.#changes?.begin(digest);
+      await change?.noted;
       await this.#quarantine.take(this.#pathOf(digest), digest, size);
     } catch (cause) {
       this.#observer.internalError({ part: 'store', cause });
     }
   }
 
-  /** A file whose status cannot be read is skipped. */
   async #statusOf(path: string): Promise<FileStatus | undefined> {
     try {
       return await this.#files.stat(join(this.#path, path));
     } catch (cause) {
-      if (!failedWith(cause, 'ENOENT')) this.#observer.internalError({ part: 'store', cause });
-      return undefined;
+      if (failedWith(cause, 'ENOENT')) return undefined;
+      throw cause;
     }
   }
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
-import { type FileSystem, failedWith } from './file-system.ts';
+import { type FileSystem, failedWith, type OpenFile } from './file-system.ts';
 
 /** How often a folder is created again that was removed before it was used. */
 const maxAttempts = 5;
@@ -101,6 +101,11 @@ export class DurableFolders {
       if (failedWith(error, 'ENOENT')) return 0;
       throw error;
     }
+  }
+
+  /** Opens a file, to sync it. */
+  openForSync(path: string): Promise<Pick<OpenFile, 'sync' | 'close'>> {
+    return this.#files.open(path, 'read');
   }
 
   /** Removes a folder and its parents below `top`, if they are empty and not about to be used. */

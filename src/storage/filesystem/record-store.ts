@@ -13,6 +13,7 @@ import {
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { isLinksFolder, manifestRecordsPath, recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
+import type { BeginChange, ChangeJournal } from './change-journal.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
 import { failedWith, filesBelow, type FileSystem, nodeFiles, type OpenFile, readUpTo } from './file-system.ts';
@@ -27,17 +28,21 @@ export interface FileRecordStoreDeps {
   readonly files?: FileSystem;
   /** Resolves when this process may write to the store; absent: at once. @throws when it may not. */
   readonly hold?: () => Promise<void>;
+  /** Changes of links and tags are noted there before they are made; absent: they are not. */
+  readonly changes?: Pick<ChangeJournal, 'begin'> | undefined;
 }
 
 /** Records as JSON files; see layout.ts. Writes of one record take effect in the order of the calls. */
 export class FileRecordStore implements RecordStore, RecordFolders {
-  readonly #deps: Required<FileRecordStoreDeps>;
+  readonly #deps: Required<Omit<FileRecordStoreDeps, 'changes'>>;
+  readonly #noted: FileRecordStoreDeps['changes'];
   readonly #folders: DurableFolders;
   readonly #use = new RecordUse();
   /** Runs the changes of each record one after another. */
   readonly #changes = new Map<string, LimitFunction>();
 
-  constructor({ files = nodeFiles, hold = async () => {}, ...deps }: FileRecordStoreDeps) {
+  constructor({ files = nodeFiles, hold = async () => {}, changes, ...deps }: FileRecordStoreDeps) {
+    this.#noted = changes;
     this.#deps = { files, hold, ...deps };
     this.#folders = new DurableFolders({ files, onFolders: (change) => this.#use.foldersChanged(change) });
   }
@@ -52,7 +57,7 @@ export class FileRecordStore implements RecordStore, RecordFolders {
     const path = this.#pathOf(key);
     return this.#inTurn(path, async () => {
       const before = await this.#sizeIfCounted(key);
-      await this.#writeFile(path, bytes);
+      await this.#writeFile(path, bytes, this.#beginOf(key));
       if (!isIndexed(key)) this.#use.changed(before, bytes.byteLength);
     });
   }
@@ -61,6 +66,8 @@ export class FileRecordStore implements RecordStore, RecordFolders {
     const path = this.#pathOf(key);
     return this.#inTurn(path, async () => {
       await this.#deps.hold();
+      using change = this.#beginOf(key)?.();
+      await change?.noted;
       const before = await this.#sizeIfCounted(key);
       await this.#folders.remove(path);
       this.#use.changed(before, undefined);
@@ -120,10 +127,15 @@ export class FileRecordStore implements RecordStore, RecordFolders {
     return join(this.#deps.path, recordPath(key));
   }
 
-  async #writeFile(path: string, bytes: Uint8Array): Promise<void> {
+  #beginOf(key: RecordKey): BeginChange {
+    const noted = isIndexed(key) ? this.#noted : undefined;
+    return noted && (() => noted.begin(key));
+  }
+
+  async #writeFile(path: string, bytes: Uint8Array, begin: BeginChange): Promise<void> {
     await using file = await createIncomingFile({ ...this.#deps, folders: this.#folders, kind: 'record' });
     await file.append([bytes]);
-    await file.publish(path);
+    await file.publish(path, begin);
   }
 
   async #inTurn(path: string, change: () => Promise<void>): Promise<void> {

@@ -47,8 +47,8 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
   }
   const waiting = [gate(), gate(), gate()];
   const rebuilder = new Rebuilder({
-    store: { list, readAll: async () => undefined },
-    records: { list: noRecords, read: async () => undefined },
+    store: { list, readAll: async () => undefined, statusOf: async () => undefined },
+    records: { list: noRecords, read: async () => undefined, remove: async () => {} },
     index,
     observer: { internalError: ({ cause }) => events.push(String(cause)) },
     onChange: (state) => events.push(state),

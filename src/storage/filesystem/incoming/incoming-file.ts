@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { LimitFunction } from 'p-limit';
 import type { Observer } from '../../../mirror/ports/observer.ts';
 import { incomingFolder, blobPath, checkpointPath } from '../../layout.ts';
+import type { BeginChange } from '../change-journal.ts';
 import type { DurableFolders } from '../durable-folders.ts';
 import type { FailpointHook } from '../failpoints.ts';
 import { type FileCount, type FileSystem, failedWith, type OpenFile } from '../file-system.ts';
@@ -126,11 +127,12 @@ export class IncomingFile implements AsyncDisposable {
   }
 
   /** Makes the file visible and durable as `to`. */
-  async publish(to: string): Promise<void> {
+  async publish(to: string, begin?: BeginChange): Promise<void> {
     const { failpoint, folders, kind, hold } = this.#deps;
     await hold();
     failpoint?.(`${kind}.written`);
-    await this.sync();
+    using change = begin?.();
+    await Promise.all([this.sync(), change?.noted]);
     failpoint?.(`${kind}.synced`);
     await folders.place(this.path, to);
     this.#isKept = true;
@@ -144,7 +146,7 @@ export class IncomingFile implements AsyncDisposable {
     }
   }
 
-  /** Leaves the file on disk: disposing then only closes it. */
+  /** Disposing then only closes the file. */
   release(): void {
     this.#isKept = true;
     this.#countBytes(-this.#size);
@@ -186,6 +188,7 @@ export interface IncomingBlobDeps extends IncomingFileDeps {
   readonly digest: Digest;
   /** The name of the upstream. */
   readonly upstream: string;
+  readonly begin: BeginChange;
   readonly partials: PartialDownloads;
   /** Writes one checkpoint at a time: a sync blocks one of Node's four file threads for as long as the disk takes. */
   readonly turns: LimitFunction;
@@ -254,7 +257,7 @@ export class IncomingBlobFile implements IncomingBlob {
   async commit(): Promise<void> {
     await this.#endCheckpointing();
     try {
-      await this.#file.publish(join(this.#deps.path, blobPath(this.#deps.digest)));
+      await this.#file.publish(join(this.#deps.path, blobPath(this.#deps.digest)), this.#deps.begin);
     } finally {
       await this.#removeCheckpoint();
     }
@@ -291,8 +294,7 @@ export class IncomingBlobFile implements IncomingBlob {
     if (!this.#mayHaveCheckpointFile) return;
     this.#mayHaveCheckpointFile = false;
     const { folders, observer } = this.#deps;
-    await folders
-      .remove(checkpointPath(this.#file.path))
-      .catch((cause: unknown) => observer.internalError({ part: 'store', cause }));
+    const report = (cause: unknown) => observer.internalError({ part: 'store', cause });
+    await folders.remove(checkpointPath(this.#file.path)).catch(report);
   }
 }

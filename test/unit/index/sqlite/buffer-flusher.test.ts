@@ -41,6 +41,7 @@ async function flusherOver({ maxPending = 1000 } = {}) {
     observer,
     maxPending,
     now: () => 0,
+    onManyWritten: () => {},
     onDamaged: (cause) => failures.push(cause),
   });
   flusher.start({

@@ -1,0 +1,283 @@
+import { join } from 'node:path';
+import type { Clock } from '../../mirror/ports/clock.ts';
+import type { Observer } from '../../mirror/ports/observer.ts';
+import type { RecordKey } from '../../mirror/ports/record-store.ts';
+import type { Digest } from '../../oci/digest.ts';
+import { blobPath, changesFolder, digestAt, recordKeyAt, recordPath } from '../layout.ts';
+import type { DurableFolders } from './durable-folders.ts';
+import { entriesIn, type FileSystem, type OpenFile, readUpTo } from './file-system.ts';
+
+/** Content by its digest, or a record. */
+export type StoredThing = Digest | RecordKey;
+
+/** What may have changed in a store. */
+export interface ChangedThings {
+  readonly contents: readonly Digest[];
+  readonly records: readonly RecordKey[];
+}
+
+/** A change that is about to be made. Disposed once it is made, or has failed. */
+export interface BegunChange extends Disposable {
+  /** Resolves when the change is noted on the disk: from then on it may be made. @throws the disk's error: then it must not be made. */
+  readonly noted: Promise<void>;
+}
+
+/** Begins to note a change, when it is due; undefined where changes are not noted. */
+export type BeginChange = (() => BegunChange) | undefined;
+
+export interface ChangeJournalDeps {
+  /** The storage path, absolute. */
+  readonly path: string;
+  readonly files: FileSystem;
+  readonly folders: Pick<DurableFolders, 'make' | 'sync' | 'remove'>;
+  readonly clock: Pick<Clock, 'now' | 'monotonicMs'>;
+  readonly observer: Pick<Observer, 'internalError'>;
+  /** Resolves when this process may write to the store. @throws when it may not. */
+  readonly hold: () => Promise<void>;
+}
+
+/** Beyond this a rebuild is as quick. About 30 MB in a file, and in memory. */
+const maxNotes = 200_000;
+/** Between a change of the store and its write to an index pass a few turns of the event loop; removing many records takes seconds. */
+const toldWithinMs = 15_000;
+
+interface Epoch {
+  readonly number: number;
+  /** Undefined if changes could not be noted: the next start cannot use the journal. */
+  file: OpenFile | undefined;
+  position: number;
+  readonly notes: Map<string, Promise<void>>;
+  readonly unwritten: string[];
+  writing: Promise<void>;
+  next: Promise<void> | undefined;
+  /** Changes that are being made. */
+  running: number;
+  /** When the last of them was made, or had failed. */
+  madeAtMs: number;
+  /** When the next epoch began. */
+  endedAtMs: number;
+}
+
+/**
+ * What is about to change in the store: every path is noted here, on the disk, before a file becomes visible or goes. An index that knows
+ * everything up to an epoch of the journal looks at the paths noted since, and need not look at the rest of the store.
+ *
+ * A file for each epoch, `changes/<previous epoch>-<epoch>`, with a path on each line. A line that was cut by a crash is of a change that
+ * had not begun.
+ */
+export class ChangeJournal {
+  readonly name = 'journal of changes';
+  readonly #deps: ChangeJournalDeps;
+  /** In order; the last is the one that notes are added to. */
+  #epochs: Epoch[] = [];
+  /** Those on the disk, also of earlier processes. */
+  #names: EpochName[] = [];
+
+  constructor(deps: ChangeJournalDeps) {
+    this.#deps = deps;
+  }
+
+  /** Begins an epoch. If the disk accepts no writes now, that is reported, and changes are not noted until {@link rotate} succeeds. */
+  async start(): Promise<void> {
+    const { files, path, observer } = this.#deps;
+    try {
+      const names = entriesIn(files, join(path, changesFolder));
+      for await (const { name } of names) this.#names.push(...epochNamed(name));
+      this.#names.sort((one, other) => one.number - other.number);
+    } catch (cause) {
+      observer.internalError({ part: 'journal of changes', cause });
+    }
+    await this.#begin();
+  }
+
+  async stop(): Promise<void> {
+    for (const epoch of this.#epochs.splice(0)) {
+      await epoch.next?.catch(() => {});
+      await epoch.writing.catch(() => {});
+      await epoch.file?.close();
+    }
+  }
+
+  /** The epoch that notes are added to. */
+  get current(): number {
+    return this.#current.number;
+  }
+
+  /** Whether changes were noted that a later epoch does not make superfluous. */
+  get hasNotes(): boolean {
+    return this.#epochs.length > 1 || this.#current.notes.size > 0;
+  }
+
+  /**
+   * What changed since an epoch began, before this process started.
+   * @returns undefined if that is not known: something may have changed anywhere.
+   */
+  async changedSince(first: number): Promise<ChangedThings | undefined> {
+    const names = this.#names.filter(({ number }) => number >= first && number < this.current);
+    const isChain = names.every(({ previous }, at) => at === 0 || previous === names[at - 1]?.number);
+    if (names[0]?.number !== first || !isChain) return undefined;
+    const paths = new Set<string>();
+    try {
+      for (const name of names) for (const line of await this.#read(name)) paths.add(line);
+    } catch (cause) {
+      this.#deps.observer.internalError({ part: 'journal of changes', cause });
+      return undefined;
+    }
+    return paths.size > maxNotes ? undefined : thingsAt(paths);
+  }
+
+  /** Notes that something is about to be stored or removed. */
+  begin(...things: readonly StoredThing[]): BegunChange {
+    const epoch = this.#current;
+    epoch.running += 1;
+    let isOver = false;
+    return {
+      noted: this.#note(epoch, things.map(pathOf)),
+      [Symbol.dispose]: () => {
+        if (isOver) return;
+        isOver = true;
+        epoch.running -= 1;
+        epoch.madeAtMs = this.#deps.clock.monotonicMs();
+      },
+    };
+  }
+
+  /** Begins a new epoch, if anything was noted in this one. */
+  async rotate(): Promise<void> {
+    if (this.#current.notes.size > 0 || !this.#current.file) await this.#begin();
+  }
+
+  /** The first epoch with changes that an index may not have been told of. */
+  get oldestNeeded(): number {
+    const beforeMs = this.#deps.clock.monotonicMs() - toldWithinMs;
+    const needed = this.#epochs.find(
+      ({ running, madeAtMs, endedAtMs }) => running > 0 || Math.max(madeAtMs, endedAtMs) > beforeMs,
+    );
+    return (needed ?? this.#current).number;
+  }
+
+  /** Removes the epochs before `number`. */
+  async dropBefore(number: number): Promise<void> {
+    const dropped = this.#epochs.filter((epoch) => epoch.number < number);
+    this.#epochs = this.#epochs.filter((epoch) => epoch.number >= number);
+    for (const { file } of dropped) await file?.close();
+    for (const name of this.#names.filter((one) => one.number < number)) await this.#remove(name);
+  }
+
+  get #current(): Epoch {
+    const epoch = this.#epochs.at(-1);
+    if (!epoch) throw new Error('the journal of changes is not open');
+    return epoch;
+  }
+
+  /** Numbers are not used again: an index that names an epoch of a journal that was removed must not find another. */
+  async #begin(): Promise<void> {
+    const { path, files, folders, clock, observer, hold } = this.#deps;
+    const previous = this.#names.at(-1)?.number ?? 0;
+    const known = Math.max(previous, this.#epochs.at(-1)?.number ?? 0);
+    const name = { previous, number: Math.max(known + 1, clock.now()) };
+    let file: OpenFile | undefined;
+    try {
+      await hold();
+      await folders.make(join(path, changesFolder));
+      file = await files.open(join(path, pathOfEpoch(name)), 'create');
+      await folders.sync(join(path, changesFolder));
+      this.#names.push(name);
+    } catch (cause) {
+      if (this.#epochs.every((epoch) => epoch.file)) observer.internalError({ part: 'journal of changes', cause });
+      await file?.close();
+      file = undefined;
+    }
+    const [written, last] = [Promise.resolve(), this.#epochs.at(-1)];
+    if (last) last.endedAtMs = clock.monotonicMs();
+    const fresh = { position: 0, notes: new Map(), unwritten: [], writing: written, next: undefined };
+    this.#epochs.push({ ...fresh, number: name.number, file, running: 0, madeAtMs: 0, endedAtMs: Infinity });
+  }
+
+  /** A path that was noted in this epoch is not noted again. */
+  async #note(epoch: Epoch, paths: readonly string[]): Promise<void> {
+    if (!epoch.file) return;
+    const fresh = paths.filter((path) => !epoch.notes.has(path));
+    if (fresh.length > 0) {
+      for (const path of fresh) epoch.unwritten.push(path);
+      epoch.next ??= epoch.writing.catch(() => {}).then(() => this.#write(epoch));
+      for (const path of fresh) epoch.notes.set(path, epoch.next);
+    }
+    await Promise.all(paths.flatMap((path) => epoch.notes.get(path) ?? []));
+  }
+
+  /** Writes what was noted since the last write began, and syncs it once. */
+  async #write(epoch: Epoch): Promise<void> {
+    epoch.writing = epoch.next ?? epoch.writing;
+    epoch.next = undefined;
+    const bytes = Buffer.from(`${epoch.unwritten.splice(0).join('\n')}\n`);
+    try {
+      if (this.#epochs.reduce((sum, { notes }) => sum + notes.size, 0) > maxNotes)
+        throw new Error(`more than ${maxNotes} changes are not in the index`);
+      for (let rest = bytes; epoch.file && rest.length > 0; ) {
+        const written = await epoch.file.write([rest], epoch.position);
+        if (written === 0) throw new Error('a write returned 0 bytes');
+        epoch.position += written;
+        rest = rest.subarray(written);
+      }
+      await epoch.file?.sync();
+    } catch (cause) {
+      await this.#giveUp(cause);
+    }
+  }
+
+  /** Changes go on without being noted: on a full disk too, something must be removed. So no start may rely on the journal. @throws the disk's error */
+  async #giveUp(cause: unknown): Promise<void> {
+    this.#deps.observer.internalError({ part: 'journal of changes', cause });
+    for (const name of this.#names.toReversed()) await this.#remove(name);
+    await this.#deps.folders.sync(join(this.#deps.path, changesFolder));
+    for (const epoch of this.#epochs) {
+      await epoch.file?.close();
+      epoch.file = undefined;
+    }
+  }
+
+  async #remove(name: EpochName): Promise<void> {
+    await this.#deps.folders.remove(join(this.#deps.path, pathOfEpoch(name)));
+    this.#names = this.#names.filter((one) => one !== name);
+  }
+
+  async #read(name: EpochName): Promise<readonly string[]> {
+    const file = await this.#deps.files.open(join(this.#deps.path, pathOfEpoch(name)), 'read');
+    try {
+      const bytes = await readUpTo((await file.status()).size, file);
+      return bytes.toString('latin1').split('\n').slice(0, -1);
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+interface EpochName {
+  readonly previous: number;
+  readonly number: number;
+}
+
+function pathOfEpoch({ previous, number }: EpochName): string {
+  return `${changesFolder}/${previous}-${number}`;
+}
+
+function epochNamed(name: string): readonly EpochName[] {
+  const [, previous, number] = /^(\d{1,15})-(\d{1,15})$/.exec(name) ?? [];
+  return number === undefined ? [] : [{ previous: Number(previous), number: Number(number) }];
+}
+
+function pathOf(thing: StoredThing): string {
+  return typeof thing === 'string' ? blobPath(thing) : recordPath(thing);
+}
+
+/** Lines that the disk has made up in a power loss are no paths. */
+function thingsAt(paths: Iterable<string>): ChangedThings {
+  const [contents, records]: [Digest[], RecordKey[]] = [[], []];
+  for (const path of paths) {
+    const [digest, key] = [digestAt(path), recordKeyAt(path)];
+    if (digest) contents.push(digest);
+    else if (key) records.push(key);
+  }
+  return { contents, records };
+}
