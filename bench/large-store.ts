@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtempDisposable, writeFile } from 'node:fs/promises';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { FakeRegistry } from '../test/support/fake-registry.ts';
 import type { LargeStore } from '../test/support/large-store.ts';
@@ -25,6 +26,7 @@ import { reportOf } from './large-store/report.ts';
 import { machineFacts } from './machine.ts';
 import { peakResidentBytes } from './measure.ts';
 import { freePort } from './server-process.ts';
+import { takeApart } from './processors.ts';
 import { findTools } from './tools.ts';
 
 const { values } = parseArgs({
@@ -53,6 +55,7 @@ for (const name of ['SIGINT', 'SIGTERM'] as const)
   process.once(name, () => interrupt.abort(new Error(`ended by ${name}`)));
 const { signal } = interrupt;
 const tools = await findTools(process.env['PATH'] ?? '');
+const processors = await takeApart(tools);
 const beganAtMs = performance.now();
 
 await using work = await mkdtempDisposable(join(values['work-dir'], 'layerwell-large-store-'));
@@ -65,13 +68,14 @@ say(`generated in ${generatedInSeconds.toFixed(0)} s`);
 
 const measured: Measured[] = [];
 const usedNow = await measureServing();
-measured.push(await measureEvicting(usedNow));
+measured.push(await measureScrubbing(), await measureEvicting(usedNow));
 await registry.stop();
 const minutes = (performance.now() - beganAtMs) / 60_000;
 const report = reportOf(measured, {
   size,
   machine: [
     ...(await machineFacts(tools, values.program)).slice(0, 3),
+    processors?.fact ?? 'the mirror and its clients share the processors',
     `load average at the end: ${(loadavg()[0] ?? 0).toFixed(1)}`,
     `generated in ${generatedInSeconds.toFixed(0)} s, everything in ${minutes.toFixed(0)} minutes`,
   ],
@@ -114,6 +118,14 @@ async function measureServing(): Promise<number> {
   return usedBytes(mirror);
 }
 
+/** The first minute of a process that reads all that is stored. */
+async function measureScrubbing(): Promise<Measured> {
+  await using mirror = await start(large, { scrubs: true });
+  await delay(60_000, undefined, { signal });
+  const memory = { what: 'peak memory beside the scrubber: MiB', measured: await mibOf(mirror), limit: 300 };
+  return { bounds: [memory], figures: [] };
+}
+
 /** A full store. */
 async function measureEvicting(used: number): Promise<Measured> {
   await using mirror = await start(large, { maxSize: `${Math.ceil(used / mebibyte) + 1}MiB` });
@@ -127,6 +139,7 @@ function start(place: StorePlace, options: Partial<MirrorOptions> = {}): Promise
   const { program } = values;
   return startMirror(place, {
     program,
+    pinnedBy: processors?.forServers ?? [],
     upstreamUrl: registry.url,
     maxSize: '7000TiB',
     scrubs: false,

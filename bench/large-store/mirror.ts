@@ -13,6 +13,8 @@ export interface MirrorOptions {
   readonly maxSize: string;
   /** Whether it reads all that is stored, at 20 MiB a second. */
   readonly scrubs: boolean;
+  /** A command that keeps it on some processors. */
+  readonly pinnedBy: readonly string[];
   readonly signal: AbortSignal;
 }
 
@@ -36,6 +38,7 @@ export async function startMirror(place: StorePlace, options: MirrorOptions): Pr
   const server = await startServer(
     {
       program: process.execPath,
+      pinnedBy: options.pinnedBy,
       args: ['--import', await turnWatch(folder), join(root, options.program), 'serve', '--config', config],
       env: { PATH: process.env['PATH'] ?? '', NODE_ENV: 'production', LONGEST_TURN_FILE: turnFile },
       logFile: join(folder, 'log'),
