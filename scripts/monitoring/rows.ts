@@ -176,6 +176,10 @@ const costs: Row = {
         expr: `histogram_quantile(0.95, ${sumBy('le, upstream', rateOf('layerwell_upstream_request_duration_seconds_bucket'))})`,
         legend: '{{upstream}}',
       },
+      {
+        expr: `histogram_quantile(0.95, ${sumBy('le, kind', rateOf('layerwell_upstream_request_duration_by_kind_seconds_bucket'))})`,
+        legend: '{{kind}}, all upstreams',
+      },
     ]),
     graph('Bytes from upstreams', 'Bps', [{ expr: sumBy('upstream', rateOf(received)), legend: '{{upstream}}' }]),
     graph('Connections', 'short', [

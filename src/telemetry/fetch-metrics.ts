@@ -94,7 +94,7 @@ export interface UpstreamMetricsDeps {
 /** Counts and logs what happens between the mirror and its upstreams. */
 export function createUpstreamMetrics(make: Maker, { log, clock }: UpstreamMetricsDeps): UpstreamMetrics {
   const instruments = upstreamInstruments(make);
-  const { requests, seconds, throttled, retries, failures, circuits } = instruments;
+  const { requests, seconds, secondsByKind, throttled, retries, failures, circuits } = instruments;
   const activities = new Activities();
   const activityOf = activities.of;
   return {
@@ -105,6 +105,7 @@ export function createUpstreamMetrics(make: Maker, { log, clock }: UpstreamMetri
       activityOf(upstream).requests += 1;
       requests.inc({ upstream, kind, method, code: String(outcome) });
       seconds.observe({ upstream }, durationMs / 1000);
+      secondsByKind.observe({ kind }, durationMs / 1000);
       if (outcome === 429) throttled.inc({ upstream });
     },
     upstreamRetried: ({ upstream, reason }) => retries.inc({ upstream, reason }),
@@ -165,6 +166,12 @@ function requestInstruments(make: Maker) {
       'upstream_request_duration_seconds',
       'Time from the request to an upstream to its response headers.',
       ['upstream'],
+      secondsOfBuckets,
+    ),
+    secondsByKind: make.seconds(
+      'upstream_request_duration_by_kind_seconds',
+      'Time from the request to an upstream to its response headers, over all upstreams.',
+      ['kind'],
       secondsOfBuckets,
     ),
     throttled: make.counter('upstream_throttled_total', 'Answers with status 429 from upstreams.', ['upstream']),
@@ -265,7 +272,10 @@ export function storeEvents(instruments: Instruments): StoreEvents {
       if (event.outcome !== 'ok') diskErrors.inc({ reason: event.outcome });
     },
     indexAnswered: indexTimes.add.bind(indexTimes), // Often: without a call between.
-    contentStored: ({ kind, bytes }) => instruments.admittedBytes.inc({ kind }, bytes),
+    contentStored: ({ kind, bytes }) => {
+      instruments.admittedObjects.inc({ kind });
+      instruments.admittedBytes.inc({ kind }, bytes);
+    },
     evicted: ({ reason, bytes }) => {
       instruments.evictions.inc({ reason });
       instruments.evictedBytes.inc({ reason }, bytes);

@@ -155,6 +155,7 @@ function downloadInstruments(make: Maker) {
 
 function storeInstruments(make: Maker) {
   return {
+    admittedObjects: make.counter('cache_admitted_objects_total', 'Blobs and manifests stored.', ['kind']),
     admittedBytes: make.counter('cache_admitted_bytes_total', 'Bytes of content stored.', ['kind']),
     evictions: make.counter('cache_evictions_total', 'Blobs and manifests removed, by reason.', ['reason']),
     evictedBytes: make.counter('cache_evicted_bytes_total', 'Bytes removed, by reason.', ['reason']),

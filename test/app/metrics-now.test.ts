@@ -40,6 +40,8 @@ test('counters whose labels are known begin at 0, before the first request', asy
     'cache_fills_total{upstream="docker.io",result="digest_mismatch"}',
     'cache_collapsed_requests_total{kind="tag"}',
     'cache_admitted_bytes_total{kind="blob"}',
+    'cache_admitted_objects_total{kind="blob"}',
+    'cache_admitted_objects_total{kind="manifest"}',
     'cache_corruptions_total{source="read"}',
     'cache_evictions_total{reason="lru"}',
     'cache_evicted_bytes_total{reason="lru"}',
