@@ -92,6 +92,7 @@ export async function measureAnswers({ url, managementUrl }: StartedMirror): Pro
   const measured: { bounds: Bound[]; figures: Figure[] } = { bounds: [], figures: [] };
   for (const { what, at, limit } of answers) {
     const times: number[] = [];
+    await timeOf(at).catch(() => {}); // The mirror may be closing a connection that was idle.
     for (let time = 0; time < asked; time += 1) times.push(await timeOf(at));
     if (limit !== undefined) measured.bounds.push({ what: `${what}: ms`, measured: median(times), limit });
     else measured.figures.push({ what: `${what}: ms`, measured: median(times) });
@@ -151,7 +152,9 @@ export async function measureEviction(
 }
 
 async function metric(managementUrl: string, pattern: RegExp): Promise<number> {
-  const answer = await fetch(`${managementUrl}/metrics`);
+  const ask = () => fetch(`${managementUrl}/metrics`);
+  // The mirror may be closing the connection, which was idle meanwhile.
+  const answer = await ask().catch(ask);
   return Number(pattern.exec(await answer.text())?.[1] ?? 0);
 }
 
