@@ -5,7 +5,7 @@ import { request } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { TLSSocket } from 'node:tls';
+import { connect as connectTls, TLSSocket } from 'node:tls';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
@@ -58,6 +58,23 @@ async function askOverTls(
   return { answer, certificate: answer.socket.getPeerCertificate().subject.CN };
 }
 
+/** Connects, asks `/v2/`, and waits for a ticket. @returns it, and whether the handshake was an abbreviated one. */
+async function session(
+  port: number,
+  options: { readonly session?: Buffer | undefined; readonly maxVersion?: 'TLSv1.2' } = {},
+) {
+  const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false, ...options });
+  onTestFinished(() => void socket.destroy());
+  let ticket: Buffer | undefined;
+  socket.on('session', (bytes) => (ticket = bytes));
+  await once(socket, 'secureConnect');
+  const isResumed = socket.isSessionReused();
+  socket.write('GET /v2/ HTTP/1.1\r\nHost: mirror.test\r\n\r\n');
+  const [answer] = await once(socket, 'data');
+  socket.destroy();
+  return { ticket, isResumed, status: String(answer).slice(9, 12) };
+}
+
 async function started() {
   const secret = new MountedSecret(await temporaryDirectory());
   await secret.renew('first');
@@ -70,16 +87,23 @@ async function started() {
   return { secret, upstream, mirror, port, url: `https://127.0.0.1:${port}` };
 }
 
-test('a mirror serves over TLS, and uses a renewed certificate without a restart, while a download continues', async () => {
-  const { secret, upstream, mirror, url } = await started();
+test('a mirror serves over TLS, and uses a renewed certificate without a restart, while a download and sessions continue', async () => {
+  const { secret, upstream, mirror, port, url } = await started();
   const rest = gate();
   upstream.script({ path: /blobs/ }, { holdBody: { afterBytes: 200_000, until: rest } });
   const running = await askOverTls(url, path);
   const body = buffer(running.answer);
   expect(running.certificate).toBe('first');
+  const versions = [{}, { maxVersion: 'TLSv1.2' as const }];
+  const sessions = await Promise.all(versions.map((version) => session(port, version)));
 
   await secret.renew('second');
   await vi.waitUntil(async () => (await askOverTls(url, '/v2/')).certificate === 'second', { timeout: 20_000 });
+  for (const [index, { ticket, isResumed }] of sessions.entries()) {
+    expect(isResumed).toBe(false);
+    const again = await session(port, { ...versions[index], session: ticket });
+    expect(again).toMatchObject({ isResumed: true, status: '200' });
+  }
   rest.open();
   expect((await body).equals(layer.bytes)).toBe(true);
 

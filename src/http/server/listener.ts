@@ -1,5 +1,5 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type Koa from 'koa';
@@ -145,10 +145,10 @@ export class Listener {
       });
     // From now on an error means that one connection could not be accepted; the listener keeps running.
     this.#server.on('error', () => this.#options.onRejected?.('connections'));
-    if (certificate && 'setSecureContext' in this.#server && typeof this.#server.setSecureContext === 'function') {
-      const setSecureContext = this.#server.setSecureContext.bind(this.#server);
-      certificate.onRenewed((renewed) => setSecureContext(renewed));
-    }
+    const server = this.#server;
+    if (!certificate || !(server instanceof TlsServer)) return;
+    // The keys of session tickets stay: clients that connect again need no whole handshake.
+    certificate.onRenewed((renewed) => server.setSecureContext({ ...renewed, ticketKeys: server.getTicketKeys() }));
   }
 
   async #listen(host: string): Promise<void> {
