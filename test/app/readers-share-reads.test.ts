@@ -67,3 +67,23 @@ test('when the disk fails, every client that shares the read is cut, and the nex
   expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
   expect(upstream.count()).toBeGreaterThan(0);
 });
+
+test('ten clients that join a download behind its writer share what they read back', async () => {
+  const upstream = await startFakeRegistry();
+  const blob = randomBlob(8 * mebibyte);
+  upstream.content.addBlob('library/app', blob);
+  const rest = gate();
+  upstream.script({ path: /blobs/ }, { holdBody: { afterBytes: 7 * mebibyte, until: rest } });
+  const files = new ScriptedFiles();
+  const app = await startApp(mirrorOf(upstream, { storage: { scrubEvery: 'forever' } }), { files });
+  const path = `/v2/library/app/blobs/${blob.digest}`;
+  const first = await open(app, path);
+  await first.read(6 * mebibyte);
+  const asking = Array.from({ length: clients }, () => ask(app, path));
+  const joined = async () => (await app.metrics()).sum('layerwell_cache_collapsed_requests_total');
+  await expect.poll(joined, { timeout: 10_000 }).toBe(clients);
+  rest.open();
+  for (const { body } of await Promise.all(asking)) expect(body.equals(blob.bytes)).toBe(true);
+  await first.rest();
+  expect(files.calls.filter(({ operation }) => operation === 'read').length).toBeLessThanOrEqual(30);
+});

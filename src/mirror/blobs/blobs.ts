@@ -265,7 +265,7 @@ export class Blobs {
     const { links, relays } = this.#deps;
     const { firstServedAtMs } = links.confirm(question.repositoryId, question.digest);
     const answer = await followingAnswer(question, download, { ...facts, firstServedAtMs });
-    const following = this.#stored.reportingDiskFailures(answer);
+    const following = this.#stored.following(answer, download);
     const receivedBytes = () => download.receivedBytes;
     const { ended } = download;
     if (!question.partOf) return { ...following, receivedBytes, ended };

@@ -14,7 +14,7 @@ import { unlessWrong } from './unstored-blobs.ts';
 export interface HeldBlobsDeps {
   readonly downloads: Pick<Downloads, 'find' | 'wait'>;
   readonly relays: Pick<Relays, 'joinRunning'>;
-  readonly storedBlobs: Pick<StoredBlobs, 'open' | 'reportingDiskFailures'>;
+  readonly storedBlobs: Pick<StoredBlobs, 'open' | 'following'>;
   /** The link of the repository. @throws RememberedNotFound */
   readonly linkOf: (question: ContentQuestion) => Promise<BlobRecord | undefined>;
   /** The answer from the store. It counts as a use. */
@@ -83,7 +83,7 @@ export class HeldBlobs {
         return undefined;
       }
       const facts = { cache: following, firstServedAtMs: 0, signal, mayAskForRest: false };
-      return this.#deps.storedBlobs.reportingDiskFailures(await followingAnswer(question, download, facts));
+      return this.#deps.storedBlobs.following(await followingAnswer(question, download, facts), download);
     } catch {
       signal.throwIfAborted();
       return undefined; // The download reports its failure itself.

@@ -18,7 +18,8 @@ import type { BlobRecord, RecordStore } from '../ports/record-store.ts';
 import { Remembered } from '../concurrency/remembered.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import type { Memory } from '../ports/memory.ts';
-import { SharedBlobs } from './shared-blobs.ts';
+import { type ReaderBehind, SharedBlobs } from './shared-blobs.ts';
+import { usualPieceBytes } from '../transfers/shared-reads.ts';
 import { BlobInMemory } from './small-blobs.ts';
 
 export interface BlobQuestion {
@@ -151,8 +152,7 @@ export class StoredBlobs {
     try {
       const stored = await this.#deps.store.open(digest, link?.size);
       if (!stored || stored instanceof BlobInMemory) return stored;
-      this.#shared ??= new SharedBlobs(this.#deps);
-      return this.#shared.share(digest, stored);
+      return this.#sharing().share(digest, stored);
     } catch (cause) {
       this.#deps.observer.internalError({ part: 'blob store', cause });
       return 'unreadable';
@@ -163,6 +163,17 @@ export class StoredBlobs {
   forget(digest: Digest): void {
     this.#unreadable.forget(digest);
     this.#shared?.forget(digest);
+  }
+
+  /** The answer from a running download, with failures of the disk reported. Readers that fall behind the writer share what they read back. */
+  following(served: ServedBlob, download: Download): ServedBlob {
+    const source = sharingBehind(served.source, download, (own) => this.#sharing().behind(download, own));
+    return this.reportingDiskFailures({ ...served, source });
+  }
+
+  #sharing(): SharedBlobs {
+    this.#shared ??= new SharedBlobs(this.#deps);
+    return this.#shared;
   }
 
   /** The same answer, with failures of the disk reported. @param options.isStored whether it is read from the store. */
@@ -176,6 +187,37 @@ export class StoredBlobs {
     };
     return { ...served, source: reportingDiskFailures(served.source, tell) };
   }
+}
+
+/** The source of a reader of a download, which shares what it reads back where it has fallen behind the writer by a whole piece. */
+function sharingBehind(
+  source: ByteSource,
+  download: Download,
+  fallBehind: (source: ByteSource) => ReaderBehind,
+): ByteSource {
+  let behind: ReaderBehind | undefined;
+  let isDisposed = false;
+  return {
+    read: (into, position) => source.read(into, position),
+    borrow: async (position, maxBytes) => {
+      const recent = await source.borrow?.(position, maxBytes);
+      const end = endOfPieces(download);
+      if (recent || isDisposed || position >= end) return recent;
+      behind ??= fallBehind(source);
+      return behind.borrow(position, maxBytes, end);
+    },
+    [Symbol.asyncDispose]: async () => {
+      isDisposed = true;
+      behind?.[Symbol.dispose]();
+      await source[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Where the last whole piece ends that readers may have. */
+function endOfPieces({ writtenBytes, receivedBytes, size = receivedBytes }: Download): number {
+  const readable = Math.min(writtenBytes, size - withheldBytes);
+  return readable - (readable % usualPieceBytes);
 }
 
 /** Runs a read. @returns undefined if the disk fails, which is reported: the upstream may be asked instead. */

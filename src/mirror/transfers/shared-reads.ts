@@ -14,9 +14,9 @@ export interface SharedReadsDeps {
 }
 
 /** Waking one of Node's threads for a read costs as much as reading 128 KiB, and a socket accepts this much in one call. */
-const usualPieceBytes = 1024 * 1024;
-/** The part of the memory budget that pieces may take: half of what optional uses may. */
-const memoryShare = 1 / 4;
+export const usualPieceBytes = 1024 * 1024;
+/** The part of the memory budget that pieces may take: a quarter of what optional uses may. */
+const memoryShare = 1 / 8;
 /** A piece is kept for readers that are at most this many pieces behind it. */
 const keptAhead = 8;
 /** Buffers that are kept for the next pieces while anything is read: memory that was used a moment ago is in the processor's cache. */
