@@ -22,6 +22,7 @@ export interface RedisIndexOptions extends IndexOptions {
   readonly countStore?: () => Promise<Totals>;
   /** As the connection has it; longer where a busy machine must not look like a Redis that hangs. */
   readonly commandWithinMs?: number;
+  readonly clock?: ManualClock;
 }
 
 const nothing: Totals = { bytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
@@ -55,7 +56,7 @@ export async function startRedisIndex(
     keyPrefix: 'layerwell',
     storeId: async () => storeId,
     runs: { run, lastRun },
-    clock: new ManualClock(),
+    clock: options.clock ?? new ManualClock(),
     observer: { internalError: ({ cause }) => failures.push(cause) },
   });
   await index.start();

@@ -27,7 +27,7 @@ export interface ScriptCall {
   readonly args?: readonly Argument[];
 }
 
-/** What the parts that use Redis ask it. Nothing waits for longer than the timeout of a command. */
+/** What the parts that use Redis ask it. Nothing waits for longer than the timeout of a command, or that of its script. */
 export interface RedisCommands {
   /** Runs a script. In a Cluster its keys are in one slot. @throws RedisUnavailable */
   run(call: ScriptCall): Promise<Reply>;
@@ -124,7 +124,9 @@ export class RedisConnection implements RedisCommands {
 
   run({ script, keys, args = [] }: ScriptCall): Promise<Reply> {
     const rest = [keys.length, ...keys, ...args];
-    return this.#ask(script.name, async (client) => {
+    const { commandWithinMs = defaultCommandMs } = this.#deps;
+    const withinMs = Math.max(commandWithinMs, script.withinMs ?? 0);
+    const ask = async (client: RedisClient) => {
       try {
         return parseReply(
           await client.call({ command: 'EVALSHA', args: [script.sha, ...rest], isBinary: script.isBinary }),
@@ -135,7 +137,8 @@ export class RedisConnection implements RedisCommands {
           await client.call({ command: 'EVAL', args: [script.lua, ...rest], isBinary: script.isBinary }),
         );
       }
-    });
+    };
+    return this.#ask(script.name, ask, withinMs);
   }
 
   call(name: string, call: Call): Promise<Reply> {
@@ -152,7 +155,11 @@ export class RedisConnection implements RedisCommands {
     });
   }
 
-  async #ask<Result>(command: string, ask: (client: RedisClient) => Promise<Result>): Promise<Result> {
+  async #ask<Result>(
+    command: string,
+    ask: (client: RedisClient) => Promise<Result>,
+    withinMs = this.#deps.commandWithinMs,
+  ): Promise<Result> {
     const { clock, observer, name } = this.#deps;
     const startedMs = clock.monotonicMs();
     const inUse = this.#inUse;
@@ -160,9 +167,7 @@ export class RedisConnection implements RedisCommands {
       if (inUse === undefined) throw new RedisUnavailable(this.#state.reason ?? 'connect');
       if (this.#pending >= maxPending) throw new RedisUnavailable('busy');
       this.#pending += 1;
-      const result = await answeredInTime(ask(inUse.client), this.#deps.commandWithinMs).finally(
-        () => (this.#pending -= 1),
-      );
+      const result = await answeredInTime(ask(inUse.client), withinMs).finally(() => (this.#pending -= 1));
       observer.redisAnswered({
         connection: name,
         command,

@@ -13,10 +13,12 @@ export interface Script {
   readonly sha: string;
   /** Its reply may have bytes that are no text. */
   readonly isBinary?: boolean;
+  /** How long its reply may take, if longer than that of other commands. */
+  readonly withinMs?: number;
 }
 
-export function redisScript(name: string, lua: string, { isBinary = false } = {}): Script {
-  return { name, lua, sha: createHash('sha1').update(lua).digest('hex'), isBinary };
+export function redisScript(name: string, lua: string, options: Pick<Script, 'isBinary' | 'withinMs'> = {}): Script {
+  return { name, lua, sha: createHash('sha1').update(lua).digest('hex'), ...options };
 }
 
 /** A reply of the client; bytes become a text with a character for each (Latin-1). @throws RedisUnavailable `reply` for anything that RESP2 does not have. */

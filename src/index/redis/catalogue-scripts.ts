@@ -1,8 +1,8 @@
 import { mostDetails } from '../../mirror/ports/store-index.ts';
-import { page, reading } from './read-scripts.ts';
+import { page, readingForOperators } from './read-scripts.ts';
 
 /** Arguments: repository, tag, limit. Reply: the tags after this one, each with its digest, and 1 if that is stored. */
-export const tagsAfter = reading(
+export const tagsAfter = readingForOperators(
   'tags',
   `local id, found = call('HGET', REPOSITORIES, 'r' .. ARGV[2]), {'ok'}
 if not id then return found end
@@ -18,7 +18,7 @@ return found`,
 /**
  * Arguments: repository, kind of link, digest, limit. Reply: the digests that the repository is linked to by this kind, after this one.
  */
-export const linksAfter = reading(
+export const linksAfter = readingForOperators(
   'links',
   `${page}
 local id, found = call('HGET', REPOSITORIES, 'r' .. ARGV[2]), {'ok'}
@@ -34,7 +34,7 @@ return found`,
  * Argument: digest. Reply: its size, kind and last use, or nothing; the repositories that are linked to it; repository and tag of each tag
  * that points at it; the manifests that name it; what it names, some together.
  */
-export const detailsOfDigest = reading(
+export const detailsOfDigest = readingForOperators(
   'details',
   `${page}
 local digest, content = ARGV[2], read(ARGV[2])

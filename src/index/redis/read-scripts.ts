@@ -7,8 +7,16 @@ export const pageSize = 250;
 /** With more manifests than this that name a digest it is cheaper to go through the manifests of the repository. */
 const manyParents = 200;
 
-export function reading(name: string, body: string): Script {
-  return binaryScript(`index-${name}`, `${header}\n${body}`);
+export function reading(name: string, body: string, options: Pick<Script, 'withinMs'> = {}): Script {
+  return binaryScript(`index-${name}`, `${header}\n${body}`, options);
+}
+
+/** An operator may wait longer than a pull, and a read that waits does not end the connection that pulls use. */
+const operatorsWaitMs = 1_000;
+
+/** A script for operators only. */
+export function readingForOperators(name: string, body: string): Script {
+  return reading(name, body, { withinMs: operatorsWaitMs });
 }
 
 /** Lua: some members of a sorted set that begin with a text, after a position. */

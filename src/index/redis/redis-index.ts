@@ -209,18 +209,12 @@ export class RedisIndex implements Index, Catalogue, CatalogueLists, LosableInde
     return this.#deps.storedLinks.borrowable(question);
   }
 
-  tags: Catalogue['tags'] = (of, page) => this.#ask({ otherwise: undefined }, ({ reader }) => reader.tags(of, page));
-
-  links: Catalogue['links'] = (of, page) => this.#ask({ otherwise: undefined }, ({ reader }) => reader.links(of, page));
-
-  details: Catalogue['details'] = (digest) =>
-    this.#ask({ otherwise: undefined, depth: 'all' }, ({ reader }) => reader.details(digest));
-
+  tags: Catalogue['tags'] = (of, page) => this.#askPatiently(({ reader }) => reader.tags(of, page));
+  links: Catalogue['links'] = (of, page) => this.#askPatiently(({ reader }) => reader.links(of, page));
+  details: Catalogue['details'] = (digest) => this.#askPatiently(({ reader }) => reader.details(digest), 'all');
   listRepositories: CatalogueLists['listRepositories'] = (query) =>
-    this.#ask({ otherwise: undefined }, ({ lists }) => lists.repositories(query));
-
-  listTags: CatalogueLists['listTags'] = (query) =>
-    this.#ask({ otherwise: undefined }, ({ lists }) => lists.tags(query));
+    this.#askPatiently(({ lists }) => lists.repositories(query));
+  listTags: CatalogueLists['listTags'] = (query) => this.#askPatiently(({ lists }) => lists.tags(query));
 
   hasContent = (digest: Digest): Promise<boolean> =>
     this.#ask({ otherwise: false }, ({ reader }) => reader.hasContent(digest));
@@ -290,6 +284,11 @@ export class RedisIndex implements Index, Catalogue, CatalogueLists, LosableInde
       else this.#tenure.failed(cause);
       return otherwise;
     }
+  }
+
+  /** For an operator. */
+  #askPatiently<Answer>(question: (parts: OpenedParts) => Promise<Answer>, depth?: Depth): Promise<Answer | undefined> {
+    return this.#tenure.repeated(() => this.#ask({ otherwise: undefined, ...(depth && { depth }) }, question));
   }
 
   async #fillWindow(): Promise<void> {

@@ -38,6 +38,9 @@ const retryEveryMs = 1_000;
 const checkEveryTicks = 5;
 /** How long a rebuild waits for Redis before it begins anew. */
 const retriedWithinMs = 15_000;
+/** How long operators wait for a Redis that answered a moment ago, and how often they ask. */
+const repeatedWithinMs = 2_000;
+const mostAsked = 3;
 /** How long the end of this process waits for a Redis that answered a moment ago: a rebuild at the next start takes longer. */
 const leaveWithinMs = 2_000;
 
@@ -142,6 +145,23 @@ export class Tenure {
         if (!this.isOpen || this.#isLostSinceRebuildBegan || limit.aborted) throw cause;
       }
     }
+  }
+
+  /** Asks for an operator: again, a few times, after Redis did not answer for a moment. @returns undefined if `ask` does so each time */
+  async repeated<Answer>(ask: () => Promise<Answer | undefined>): Promise<Answer | undefined> {
+    for (let asked = 1; ; asked += 1) {
+      const answer = await ask();
+      if (answer !== undefined || asked === mostAsked || !(await this.#isOpenSoon())) return answer;
+    }
+  }
+
+  async #isOpenSoon(): Promise<boolean> {
+    const leftMs = this.#failedAtMs + repeatedWithinMs - this.#deps.clock.monotonicMs();
+    if (!this.isOpen && leftMs > 0) {
+      const limit = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(Math.ceil(leftMs))]);
+      await this.#opening.wait(limit).catch(() => {});
+    }
+    return this.isOpen;
   }
 
   endCounting(): void {

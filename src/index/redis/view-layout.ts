@@ -115,6 +115,6 @@ end
 `;
 
 /** A script on the keys of a view. */
-export function binaryScript(name: string, lua: string): Script {
-  return redisScript(name, lua, { isBinary: true });
+export function binaryScript(name: string, lua: string, options: Pick<Script, 'withinMs'> = {}): Script {
+  return redisScript(name, lua, { ...options, isBinary: true });
 }

@@ -1,4 +1,4 @@
-import { isAtMostInLua, reading } from '../read-scripts.ts';
+import { isAtMostInLua, readingForOperators } from '../read-scripts.ts';
 import { readImages } from './image-rows.ts';
 
 /** Links that are looked at to find out whether something of a repository is stored: mostly the first is. If it has more, it counts as stored. */
@@ -85,7 +85,7 @@ end
 `;
 
 /** Items: name, number of tags, bytes, last use. */
-export const listRepositories = reading(
+export const listRepositories = readingForOperators(
   'list-repositories',
   `${asked}
 local function hasOne(beginning, isWanted) -- whether one of the links is wanted
@@ -139,7 +139,7 @@ return replied()`,
 );
 
 /** Argument: repository. Reply: how many tags it has. */
-export const countTags = reading(
+export const countTags = readingForOperators(
   'count-tags',
   `local id = call('HGET', REPOSITORIES, 'r' .. ARGV[2])
 return {'ok', id and call('ZLEXCOUNT', TAGS, '[' .. id, '(' .. id .. '\\255') or 0}`,
@@ -164,7 +164,7 @@ local function imageIn(digest) -- what is known of it, and its last use, if it m
 end
 `;
 
-export const listTagsByName = reading(
+export const listTagsByName = readingForOperators(
   'list-tags',
   `${asked}${tagItems}
 local isOfTag = not string.find(text, ':', 1, true)
@@ -212,7 +212,7 @@ isEnd = not isCut and #all < ${repositoriesPerScript}
 return replied()`,
 );
 
-export const listTagsByValue = reading(
+export const listTagsByValue = readingForOperators(
   'list-tags-by-value',
   `${asked}${tagItems}
 local isAboutNames = platform == '' and not (since or before or least or greatest)
