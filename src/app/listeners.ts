@@ -5,6 +5,7 @@ import type { Administration } from '../http/management/api/routes.ts';
 import { createManagementApp, type Readiness } from '../http/management/management.ts';
 import { ManagementPages } from '../http/management/pages/pages.ts';
 import { publicPages } from '../http/management/pages/public-pages.ts';
+import { maxArriving } from '../http/management/request-body.ts';
 import { type RecentRequests, RunningRequests } from '../http/middleware/access-log.ts';
 import { createRegistryApp } from '../http/registry/registry-app.ts';
 import { ReadBuffers } from '../http/response/body-pump.ts';
@@ -41,8 +42,8 @@ export interface Listeners {
 }
 
 const managementIdleMs = 60_000;
-/** More than operators, probes and Prometheus open. */
-const managementConnections = 256;
+/** More than the bodies that may arrive at the same time, for the API and for pages, and all answers that may run: these leave room for others. */
+const managementConnections = 3 * maxArriving;
 /** Archives of any size are sent to the API; all other bodies have seconds. */
 const managementRequestMs = 24 * 3_600_000;
 

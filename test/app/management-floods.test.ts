@@ -45,6 +45,15 @@ test('clients that announce a body and never send it keep nobody from the API', 
   expect(asked.status).toBe(404);
 });
 
+test('as many silent bodies as may arrive, for the API and for pages, leave reads, metrics and probes to others', async () => {
+  const at = await startPages();
+  const { managementUrl } = at;
+  await crowd(maxArriving, () => keepSilent(managementUrl, 'POST /login', 'application/x-www-form-urlencoded'));
+  await crowd(maxArriving, () => keepSilent(managementUrl, 'GET /api/v1/stats', 'application/json'));
+  for (const path of ['/browse', '/metrics', '/api/v1/pins', '/readyz'])
+    expect([path, (await ask({ url: managementUrl }, path)).status]).toEqual([path, 200]);
+});
+
 test('a request for the headers of a live page is answered at once', { timeout: 20_000 }, async () => {
   const { managementUrl } = await startPages();
   const answer = await ask({ url: managementUrl }, '/pages/live', { method: 'HEAD' });
