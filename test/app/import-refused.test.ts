@@ -41,6 +41,18 @@ test('the order of the files of an archive does not matter', async () => {
   expect(await servedOf(mirror)).toBe(200);
 });
 
+test('a folder of an archive that claims to have bytes has none, and does not hold the import', async () => {
+  const mirror = await startWithJobs();
+  await mirror.hub.stop();
+  const folder = changed(tar({ 'blobs/': '' }).subarray(0, 512), (header) => {
+    header.write('00000001000', 124); // In octal.
+    header.write('5', 156);
+  });
+  for (let round = 0; round < 5; round += 1)
+    expect(await imported(mirror, Buffer.concat([folder, tar(filesOf())]))).toMatchObject({ status: 200 });
+  expect(await servedOf(mirror)).toBe(200);
+});
+
 test('an archive that is not a layout is refused with the reason, and nothing of it is served', async () => {
   const mirror = await startWithJobs({ config: { storage: { maxSize: '1GiB' } } });
   await mirror.hub.stop();

@@ -120,7 +120,9 @@ export class ArrivingTar {
     try {
       for await (const entry of archive) {
         isOfTheTar = false;
-        yield { ...told(entry.header), body: bytesOf(entry, () => failure) };
+        const told = toldIn(entry.header);
+        // A folder may have a size (POSIX, "ustar Interchange Format"), and has no bytes: its stream would never end.
+        yield { ...told, body: bytesOf(told.type === 'directory' ? [] : entry, () => failure) };
         isOfTheTar = true;
       }
     } catch (cause) {
@@ -188,12 +190,12 @@ export class ArrivingTar {
   }
 }
 
-function told({ name, type, size }: Header): Pick<ArchiveEntry, 'name' | 'type' | 'size'> {
+function toldIn({ name, type, size }: Header): Pick<ArchiveEntry, 'name' | 'type' | 'size'> {
   return { name, type: type ?? 'file', size: size ?? 0 };
 }
 
 async function* bytesOf(
-  entry: AsyncIterable<unknown>,
+  entry: AsyncIterable<unknown> | Iterable<unknown>,
   failureNow: () => Error | undefined,
 ): AsyncGenerator<Uint8Array> {
   try {
