@@ -53,6 +53,19 @@ export function stopSignals(): { readonly stop: AbortSignal; readonly force: Abo
   return { stop: stop.signal, force: force.signal };
 }
 
+/** @returns takes what SIGHUP is to do. One that came before is acted on then. */
+export function reloadSignals(): (reload: () => void) => void {
+  let isAsked = false;
+  let act = (): void => {
+    isAsked = true;
+  };
+  process.on('SIGHUP', () => act());
+  return (reload) => {
+    act = reload;
+    if (isAsked) reload();
+  };
+}
+
 /** Ends the process after an uncaught exception, since its state cannot be trusted any more, and prints why. */
 export function endOn(report: (cause: unknown) => Promise<void>): (error: unknown) => void {
   return (error) => {

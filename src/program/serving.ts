@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { keepYoungGeneration } from '../app/young-generation.ts';
 import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
-import { endOn, endOnSignals, run, stopSignals } from './exit.ts';
+import { endOn, endOnSignals, reloadSignals, run, stopSignals } from './exit.ts';
 import { configOption, jsonOption } from './options.ts';
 
 /** The mirror itself, and what is asked before and while it runs. */
@@ -16,6 +16,8 @@ function addServe(program: Command): void {
     .addOption(configOption())
     .action(({ config }: { config: string }) =>
       run(async () => {
+        // First of all: without handlers these signals end the process, or are ignored by process 1 of a container.
+        const signals = { ...stopSignals(), onReloadAsked: reloadSignals() };
         widenThreadPool();
         keepYoungGeneration();
         const { serve } = await import('../commands/serve.ts');
@@ -24,8 +26,7 @@ function addServe(program: Command): void {
           env: process.env,
           version: versionOf(program),
           nodeVersion: process.version,
-          ...stopSignals(),
-          onReloadAsked: (reload) => process.on('SIGHUP', reload),
+          ...signals,
           onUnhandledRejection: (report) => process.on('unhandledRejection', report),
           onUncaughtException: (report) => process.on('uncaughtException', endOn(report)),
           failpoint: failpointOf(process.env['LAYERWELL_FAILPOINT']),
