@@ -5,7 +5,7 @@
 {{- if .Values.cluster.enabled }}{{ $_ := set $listeners "config.cluster.listen" $config.cluster.listen }}{{ end }}
 {{- $owners := dict }}
 {{- range $key, $listener := $listeners }}
-{{- if regexMatch "^(127\\..*|localhost|::1|0:0:0:0:0:0:0:1)$" $listener.host }}
+{{- if regexMatch "(?i)^(127\\..*|localhost\\.?|.*\\.localhost\\.?|[0:]*:0*1|[0:]*:ffff:127\\..*)$" $listener.host }}
 {{ printf "%s.host: %s is reached from within the pod only. Use \"::\"" $key $listener.host }}
 {{- end }}
 {{- $port := int $listener.port | toString }}
@@ -28,7 +28,7 @@ config.management.tokenFile: management.existingSecret names the token too. Set 
 {{- $taken := "^/(tmp|etc|app|usr|bin|sbin|lib|lib64|proc|sys|dev|run|var/run)(/|$)" }}
 {{- $mounts := list }}
 {{- range .Values.extraVolumeMounts }}{{ $mounts = append $mounts (clean .mountPath) }}{{ end }}
-{{- if or (not (hasPrefix "/" $path)) (contains "${" $path) }}
+{{- if or (not (hasPrefix "/" $path)) (contains "${" $path) (regexMatch "[:[:cntrl:]]" $path) }}
 {{ printf "config.storage.path: %s is not an absolute path, at which a volume could be mounted. Use /data" $path }}
 {{- else if or (eq (clean $path) "/") (regexMatch $taken (clean $path)) }}
 {{ printf "config.storage.path: a volume at %s would hide files of the image, or be hidden. Use /data" $path }}
