@@ -52,6 +52,16 @@ test("the log names a client's trace, also without tracing", async () => {
   expect(zero).not.toHaveProperty('traceId');
 });
 
+test.each([
+  ['of version ff', `ff-${'a'.repeat(32)}-${'b'.repeat(16)}-01`],
+  ['with more than version 00 has', `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01-x`],
+  ['sent twice', `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01, 00-${'c'.repeat(32)}-${'d'.repeat(16)}-01`],
+  ['without a span', `00-${'a'.repeat(32)}-${'0'.repeat(16)}-01`],
+])('the log does not name a trace by a traceparent %s', async (_, traceparent) => {
+  const { line } = await lineOf(await startWith(), '/v2/', { traceparent });
+  expect(line).not.toHaveProperty('traceId');
+});
+
 test('behind a trusted proxy the log names the client that the proxy names', async () => {
   const app = await startWith({ trustedProxies: ['127.0.0.0/8', '::1'] });
   const { line } = await lineOf(app, tagPath, { 'x-forwarded-for': '10.0.0.1, 203.0.113.9' });

@@ -251,8 +251,10 @@ function requestIdIn(headers: IncomingHttpHeaders): string | undefined {
 function traceIdIn(headers: IncomingHttpHeaders): string | undefined {
   const parent = headers['traceparent'];
   if (typeof parent !== 'string') return undefined;
-  const [, id = ''] = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(parent) ?? [];
-  return /[1-9a-f]/.test(id) ? id : undefined;
+  // Later versions may have more after the flags; `ff` is none.
+  const [, version, id] =
+    /^(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-|$)/.exec(parent) ?? [];
+  return version === '00' && parent.length > 55 ? undefined : id;
 }
 
 function pathOf(target: string): string {
