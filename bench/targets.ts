@@ -44,6 +44,7 @@ export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
     atMost('warm blob: server CPU, × distribution proxy', toProxy('warm-blob', cpuRatioTo), 0.85),
     atMost('warm blob, 10 clients: server CPU for each, × that with 2 clients', toFewClients('warm-blob-10'), 1.15),
     atMost('warm blob, 30 clients: server CPU for each, × that with 2 clients', toFewClients('warm-blob-30'), 1.15),
+    ...coldVerdicts(toFewClients),
     atMost('warm blob by HTTPS, 2 clients: server CPU, × nginx', toNginx('warm-blob-tls'), 1),
     atMost('warm blob by HTTPS, 10 clients: server CPU, × nginx', toNginx('warm-blob-tls-10'), 1),
     atLeast('warm blob of 4 KiB: requests/s, × bare Koa', smallOfKoa, 0.6),
@@ -66,6 +67,16 @@ export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
     atMost('idle memory, MiB', idle && idle.memoryBytes.median / 1024 ** 2, 130),
     atMost('ready after, s', idle?.seconds.median, 1),
   ].flatMap((verdict) => verdict ?? []);
+}
+
+/** @param toFewClients the CPU for each blob, against that of a warm blob with 2 clients. */
+function coldVerdicts(
+  toFewClients: (measurement: MeasurementName) => number | undefined,
+): readonly (Verdict | undefined)[] {
+  const many = { 'cold-10': '10 clients', 'cold-50': '50 clients', 'cold-50-hashed': '50 clients that hash' } as const;
+  const names = ['cold-10', 'cold-50', 'cold-50-hashed'] as const;
+  const what = 'server CPU for each, × that of a warm blob with 2 clients';
+  return names.map((name) => atMost(`cold blob, ${many[name]}: ${what}`, toFewClients(name), 1.4));
 }
 
 export function verdictOn({ what, measured, limit }: Bound): Verdict {

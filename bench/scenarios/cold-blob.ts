@@ -36,7 +36,7 @@ export interface ColdPull {
 export async function coldSampleOf(stage: Stage, { measurement, server, image, clients }: ColdPull): Promise<Sample> {
   const pull = { url: blobUrl(server, image), size: image.layer.size, signal: stage.signal, clients, times: 1 };
   const { result, peakBytes, ...cost } = await costOfCold(stage, server, image, () => stage.readers.pull(pull));
-  const sample = { measurement, contender: server.name, ...cost, memoryBytes: peakBytes };
+  const sample = { measurement, contender: server.name, ...cost, memoryBytes: peakBytes, blobs: clients };
   return server.copiesWholeImages ? sample : { ...sample, firstByteMs: result.firstByteMs };
 }
 

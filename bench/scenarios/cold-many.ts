@@ -38,7 +38,15 @@ async function hashedSampleOf(stage: Stage, { measurement, server, image, client
   const { seconds, cpuSeconds, peakBytes, upstreamGets } = await costOfCold(stage, server, image, () =>
     stage.readers.check(pull),
   );
-  return { measurement, contender: server.name, seconds, cpuSeconds, memoryBytes: peakBytes, upstreamGets };
+  return {
+    measurement,
+    contender: server.name,
+    seconds,
+    cpuSeconds,
+    memoryBytes: peakBytes,
+    blobs: clients,
+    upstreamGets,
+  };
 }
 
 /** Times the ordinary clients. The slow client then reads the rest at full speed, and must have the right bytes too. */
