@@ -18,8 +18,10 @@ export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
     const own = find(measurement);
     return own && ratio(find(measurement, 'distribution proxy'), own);
   };
-  const byTag = find('warm-manifest-tag');
-  const ofKoa = byTag && ratioTo(find('warm-manifest-tag', 'bare Koa'), byTag);
+  const toKoa = (measurement: MeasurementName) => {
+    const own = find(measurement);
+    return own && ratioTo(find(measurement, 'bare Koa'), own);
+  };
   const many = [find('cold-50'), find('cold-50-hashed'), find('cold-50-odd')].flatMap((summary) => summary ?? []);
   const most = (values: readonly number[]) => (values.length > 0 ? Math.max(...values) : undefined);
   const perBlob = (measurement: MeasurementName) => find(measurement)?.cpuSecondsPerBlob?.median;
@@ -28,8 +30,6 @@ export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
     const cpu = perBlob(measurement);
     return cpu && warmBlobCpu && cpu / warmBlobCpu;
   };
-  const small = find('small-blob');
-  const smallOfKoa = small && ratioTo(find('small-blob', 'bare Koa'), small);
   const toNginx = (measurement: MeasurementName) => {
     const own = find(measurement);
     return own && cpuRatioTo(find(measurement, 'nginx'), own);
@@ -47,9 +47,11 @@ export function verdictsOn(summaries: readonly Summary[]): readonly Verdict[] {
     ...coldVerdicts(toFewClients),
     atMost('warm blob by HTTPS, 2 clients: server CPU, × nginx', toNginx('warm-blob-tls'), 1),
     atMost('warm blob by HTTPS, 10 clients: server CPU, × nginx', toNginx('warm-blob-tls-10'), 1),
-    atLeast('warm blob of 4 KiB: requests/s, × bare Koa', smallOfKoa, 0.6),
-    atLeast('warm manifest by tag: requests/s, × bare Koa', ofKoa, 0.6),
-    atMost('cold blob, 1 client: time, × distribution proxy', toProxy('cold-1', ratioTo), 1),
+    atLeast('warm blob of 4 KiB: requests/s, × bare Koa', toKoa('small-blob'), 0.6),
+    atLeast('warm manifest by tag: requests/s, × bare Koa', toKoa('warm-manifest-tag'), 0.75),
+    atLeast('warm manifest by digest: requests/s, × bare Koa', toKoa('warm-manifest-digest'), 0.75),
+    atMost('cold blob, 1 client: time, × distribution proxy', toProxy('cold-1', ratioTo), 0.8),
+    atMost('cold blob, 1 client: server CPU, × distribution proxy', toProxy('cold-1', cpuRatioTo), 0.8),
     atMost('cold blob, 10 clients: time, × distribution proxy', toProxy('cold-10', ratioTo), 0.65),
     atMost('cold blob, 10 clients: upstream GETs', find('cold-10')?.upstreamGets?.most, 1),
     atMost(
