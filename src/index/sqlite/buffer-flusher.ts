@@ -234,16 +234,21 @@ export abstract class BufferedIndex implements Writes {
   /** Bounded to the names in 50 of the largest manifests, about 10 MB. */
   protected readonly pending = new WriteBuffer({ maxNames: 50_000 });
 
+  /** What a running rebuild may have seen before. */
+  protected readonly evictedInRebuild = new Set<Digest>();
+
   /** Called after each buffered write. */
   protected abstract written(): void;
 
   recordContent(content: IndexedContent): void {
+    this.evictedInRebuild.delete(content.digest);
     this.pending.addContent(content);
     this.written();
   }
 
+  /** What was evicted since the store was listed is not in it any more. */
   recordStoredContent(content: IndexedContent): void {
-    this.recordContent(content);
+    if (!this.evictedInRebuild.has(content.digest)) this.recordContent(content);
   }
 
   recordUse(digest: Digest, atMs: number): void {

@@ -95,7 +95,6 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
   get needsRebuild(): boolean {
     return !this.#completion.isReached;
   }
-
   get lossReason(): string {
     return this.changed ? 'its process ended without closing it' : this.#lossReason;
   }
@@ -140,7 +139,9 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
 
   isComplete = async (): Promise<boolean> => this.#completion.isReached;
 
-  knowsEvictable = (): Promise<boolean> => this.isComplete();
+  /** Without `storage.keep` also during a rebuild: then of what it has seen. */
+  knowsEvictable = async (): Promise<boolean> =>
+    this.#completion.isReached || (this.#counting.isReached && !this.#deps.keep?.length);
 
   whenComplete = ({ signal }: Waiting): Promise<void> => this.#completion.wait(signal);
 
@@ -190,6 +191,7 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
 
   /** Removes many links in steps, then the rest at once. Content that is written afterwards stays. */
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
+    if (!this.#completion.isReached) this.evictedInRebuild.add(digest);
     const stored = await this.#ask((view) => removeContent(view, this.#steps, digest));
     this.#flusher.writeBuffered();
     return stored;
@@ -227,6 +229,7 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
   #complete(): void {
     this.changed = undefined;
     if (this.#opened) this.#keepSaved(this.#opened);
+    this.evictedInRebuild.clear();
     this.pending.endRebuild();
     this.#counting.reach();
     this.#loss.reset();
@@ -286,7 +289,6 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
   }
 
   protected written = (): void => this.#flusher.writeBuffered();
-
   get #steps(): Steps {
     return { pending: this.pending, flusher: this.#flusher, changes: this.#deps.changes };
   }

@@ -60,6 +60,7 @@ export class Eviction {
   }): Promise<readonly EvictableContent[]> {
     const { index, store, pins } = this.#deps;
     if (!(await index.knowsEvictable())) return [];
+    if (pins && !pins.isEmpty && !(await index.isComplete())) return []; // It may not know what is pinned.
     const limit = pins === undefined || pins.isEmpty ? pageSize : pageSizeBesidePins;
     const isBusy = ({ digest }: EvictableContent) => store.isBeingRead(digest);
     for (let after: EvictionPosition | undefined; ; ) {
