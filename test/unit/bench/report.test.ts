@@ -59,7 +59,7 @@ test('the report names each missed target and its number', () => {
     { summaries: summarise(samples), bounds: [] },
     { date: new Date(0), runs: 1, machine: ['2 processors'] },
   );
-  expect(report).toContain('- **missed**: warm manifest by tag: requests/s, × bare Koa ≥ 0.6 (0.45)');
+  expect(report).toContain('- **missed**: warm manifest by tag: requests/s, × bare Koa ≥ 0.75 (0.45)');
   expect(report).toContain('- 2 processors');
   expect(report).toMatch(/\| warm manifest by tag \| bare Koa +\| 10,000\/s \|/);
 });
