@@ -77,6 +77,18 @@ const suite = (): void => {
     }
   });
 
+  test('lets an operator purge again each time that another program has taken what was freed', async () => {
+    const { disk, mirror, purge } = await onFullDisk({ isRestarted: false });
+    for (const name of ['first', 'second']) {
+      const { status, body } = await purge({ repository: `docker.io/${name}/app` });
+      expect([status, body]).toMatchObject([200, { kept: 0 }]);
+      await fill(disk);
+    }
+    await mirror.restart();
+    const { status } = await purge({ repository: 'docker.io/second/app' });
+    expect(status).toBe(404);
+  });
+
   test('makes room for a new pull by eviction', async () => {
     const { mirror, metrics } = await onFullDisk({ isRestarted: false });
     await pullAll(mirror, 'new/app', '1');

@@ -30,7 +30,7 @@ export interface SpaceDeps {
   /** Absent: nothing is pinned. */
   readonly pins?: PinnedContent | undefined;
   /** Room that is given back so that something can be removed from a full disk; absent: there is none. */
-  readonly reserve?: { readonly prepare: () => Promise<void> } | undefined;
+  readonly reserve?: { readonly prepare: () => Promise<void>; readonly retake: () => Promise<void> } | undefined;
 }
 
 /** Room reserved for one download. */
@@ -175,8 +175,13 @@ export class Space {
 
   #removing<Result>(remove: () => Promise<Result>): Promise<Result> {
     return this.#inTurn(async () => {
-      await this.#deps.reserve?.prepare();
-      return remove();
+      const { reserve } = this.#deps;
+      await reserve?.prepare();
+      try {
+        return await remove();
+      } finally {
+        await reserve?.retake();
+      }
     });
   }
 

@@ -22,6 +22,8 @@ const shareOfDisk = 1 / 32;
 const shareOfStore = 1 / 64;
 /** It is made when so many times its size are free, so that it is not made and removed in turn. */
 const freeToBeMade = 4;
+/** Less would not be enough for a removal. */
+const leastRetakenBytes = 64 * 1024;
 
 /**
  * A file that is only there to be removed: nothing can be removed from the index without writing to its log, so a disk without a free byte
@@ -35,29 +37,50 @@ export class RemovalReserve {
   }
 
   /** To be called before something is removed, and now and then: gives the room back if the disk has less, and takes it when there is plenty. */
-  async prepare(): Promise<void> {
-    const { files, file, observer, hold } = this.#deps;
-    try {
+  prepare(): Promise<void> {
+    return this.#reporting(() => this.#giveBackOrMake());
+  }
+
+  /** To be called after something was removed: takes half of what is free now, before another program takes it, so that more can be removed. */
+  retake(): Promise<void> {
+    return this.#reporting(async () => {
+      const { files, file, hold } = this.#deps;
+      if ((await this.#heldBytes()) !== undefined) return;
       const { bytes: freeBytes, sizeBytes } = await files.freeSpace(dirname(file));
-      const bytes = this.#bytesOn(sizeBytes);
-      const heldBytes = await this.#heldBytes();
-      if (freeBytes < bytes && heldBytes !== undefined) {
-        await hold();
-        await files.unlink(file);
-      } else if (heldBytes !== bytes && freeBytes >= freeToBeMade * bytes) {
-        await hold();
-        if (heldBytes !== undefined) await files.unlink(file);
-        await this.#make(bytes);
-      }
+      const bytes = Math.min(this.#bytesOn(sizeBytes), wholeBlocks(freeBytes / 2));
+      if (bytes < leastRetakenBytes) return;
+      await hold();
+      await this.#make(bytes);
+    });
+  }
+
+  async #giveBackOrMake(): Promise<void> {
+    const { files, file, hold } = this.#deps;
+    const { bytes: freeBytes, sizeBytes } = await files.freeSpace(dirname(file));
+    const bytes = this.#bytesOn(sizeBytes);
+    const heldBytes = await this.#heldBytes();
+    if (freeBytes < bytes && heldBytes !== undefined) {
+      await hold();
+      await files.unlink(file);
+    } else if (heldBytes !== bytes && freeBytes >= freeToBeMade * bytes) {
+      await hold();
+      if (heldBytes !== undefined) await files.unlink(file);
+      await this.#make(bytes);
+    }
+  }
+
+  async #reporting(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
     } catch (cause) {
       if (failedWith(cause, 'ENOENT') || refusesForNow(cause)) return; // The index makes its folder.
-      observer.internalError({ part: 'store', cause });
+      this.#deps.observer.internalError({ part: 'store', cause });
     }
   }
 
   #bytesOn(diskBytes = Infinity): number {
     const bytes = Math.min(mostBytes, diskBytes * shareOfDisk, this.#deps.maxBytes * shareOfStore);
-    return Math.floor(bytes / 4096) * 4096;
+    return wholeBlocks(bytes);
   }
 
   async #heldBytes(): Promise<number | undefined> {
@@ -79,4 +102,8 @@ export class RemovalReserve {
       await file.close();
     }
   }
+}
+
+function wholeBlocks(bytes: number): number {
+  return Math.floor(bytes / 4096) * 4096;
 }

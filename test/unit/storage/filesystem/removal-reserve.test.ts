@@ -39,6 +39,22 @@ test('the reserve is given back when the disk has less room than it, and is made
   expect(held).toEqual([4, 4, 0, 0, 0, 0, 4]);
 });
 
+test('after a removal half of what is free is taken at once, if it is enough for another removal', async () => {
+  const { reserve, disk, heldBytes } = await reserveOn();
+  for (const [free, held] of [
+    [100 * 1024, 0],
+    [mib, mib / 2],
+    [64 * mib, 4 * mib],
+  ] as const) {
+    disk.bytes = 0;
+    await reserve.prepare();
+    disk.bytes = free;
+    await reserve.retake();
+    await reserve.retake();
+    expect(await heldBytes()).toBe(held);
+  }
+});
+
 test('the reserve is small on a small disk, and beside a small store', async () => {
   for (const [sizes, bytes] of [
     [{ sizeBytes: 32 * mib }, mib],
