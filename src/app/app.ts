@@ -149,9 +149,11 @@ export function createApp(deps: AppDeps): App {
 
 /** The parts of a store, and those that keep something in it. */
 function storeParts({ lock, index, store, reserve, changes }: Stores, ...kept: readonly Part[]): readonly Part[] {
-  // The index cannot be opened on a disk without a free byte.
+  // The index cannot be opened on a disk without a free byte. Later removals need room again.
   const room = partOf('reserve', { start: async () => reserve?.prepare() });
-  return [lock, room, ...(changes ? [changes] : []), index, partOf('store', { start: () => store.prepare() }), ...kept];
+  const retaken = partOf('reserve, retaken', { start: async () => reserve?.retake() });
+  const prepared = partOf('store', { start: () => store.prepare() });
+  return [lock, room, ...(changes ? [changes] : []), index, prepared, retaken, ...kept];
 }
 
 /** Everything that the parts report is counted, and told of if it is worth an event. */

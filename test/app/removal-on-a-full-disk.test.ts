@@ -89,6 +89,13 @@ const suite = (): void => {
     expect(status).toBe(404);
   });
 
+  test('lets an operator purge when another program took what a start on a full disk had freed', async () => {
+    const { disk, purge } = await onFullDisk({ isRestarted: true });
+    await fill(disk);
+    const { status, body } = await purge({ repository: 'docker.io/first/app' });
+    expect([status, body]).toMatchObject([200, { kept: 0 }]);
+  });
+
   test('makes room for a new pull by eviction', async () => {
     const { mirror, metrics } = await onFullDisk({ isRestarted: false });
     await pullAll(mirror, 'new/app', '1');
