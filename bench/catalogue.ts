@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { freePort } from '../test/support/free-port.ts';
 import { TestRedis } from '../test/support/redis.ts';
 import { type ListTimes, measuredLists, timesOf } from './catalogue/lists.ts';
+import { measuredPages, pageLimitMs } from './catalogue/pages.ts';
 import { pullsBesideLists } from './catalogue/pulls-beside.ts';
 import { limitMs, type Measured, reportOf } from './catalogue/report.ts';
 import { type Driver, generateStore, startMirror } from './catalogue/stores.ts';
@@ -12,7 +13,7 @@ import { startUpstream } from './contenders/distribution.ts';
 import { machineFacts } from './machine.ts';
 import { findTools } from './tools.ts';
 
-// How fast the lists of the management API are: `node bench/catalogue.ts [--report]`. The report is bench/CATALOGUE.md.
+// How fast the lists of the management API and the pages are: `node bench/catalogue.ts [--report]`. The report is bench/CATALOGUE.md.
 
 const { values } = parseArgs({
   options: {
@@ -58,8 +59,10 @@ async function measure(driver: Driver): Promise<Measured> {
     lists.push(await timesOf(mirror.managementUrl, list, Number(values.times)));
   }
   process.stderr.write(`${driver}: lists are measured\n`);
+  const pages = await measuredPages(mirror, { upstream, times: Number(values.times), signal });
+  process.stderr.write(`${driver}: pages are measured\n`);
   const beside = await pullsBesideLists({ mirror, upstream, wrk: tools.wrk, signal });
-  const measured = { driver, filledInSeconds, lists, beside };
+  const measured = { driver, filledInSeconds, lists, pages, beside };
   process.stderr.write(`${JSON.stringify(measured)}\n`);
   return measured;
 }
@@ -76,4 +79,6 @@ const machine = [
 const report = reportOf(measured, { counts, times: Number(values.times), machine });
 process.stdout.write(report);
 if (values.report) await writeFile(join(import.meta.dirname, 'CATALOGUE.md'), report);
-if (measured.some(({ lists }) => lists.some(({ medianMs }) => medianMs > limitMs))) process.exitCode = 1;
+const isSlow = ({ lists, pages }: Measured) =>
+  lists.some(({ medianMs }) => medianMs > limitMs) || pages.some(({ medianMs }) => medianMs > pageLimitMs);
+if (measured.some(isSlow)) process.exitCode = 1;

@@ -1,5 +1,6 @@
 import type { StoreCounts } from './generated-index.ts';
 import type { ListTimes } from './lists.ts';
+import { pageLimitMs, type PageTimes } from './pages.ts';
 import type { BesidePulls } from './pulls-beside.ts';
 import type { Driver } from './stores.ts';
 
@@ -10,6 +11,7 @@ export interface Measured {
   readonly driver: Driver;
   readonly filledInSeconds: number;
   readonly lists: readonly ListTimes[];
+  readonly pages: readonly PageTimes[];
   readonly beside: BesidePulls;
 }
 
@@ -22,6 +24,9 @@ export interface ReportFacts {
   readonly machine: readonly string[];
 }
 
+const pageCell = ({ medianMs, p99Ms, besideMs, bytes }: PageTimes) =>
+  `${medianMs.toFixed(1)} | ${p99Ms.toFixed(1)} | ${besideMs.toFixed(1)} | ${(bytes / 1_000).toFixed(0)}`;
+
 /** The report as Markdown. Pure. */
 export function reportOf(measured: readonly Measured[], { counts, times, machine }: ReportFacts): string {
   const names = measured[0]?.lists.map(({ name }) => name) ?? [];
@@ -29,6 +34,10 @@ export function reportOf(measured: readonly Measured[], { counts, times, machine
     `${medianMs.toFixed(1)} | ${p99Ms.toFixed(1)} | ${items}${isShort ? ' …' : ''}`;
   const rows = names.map(
     (name, at) => `| ${name} | ${measured.map(({ lists }) => (lists[at] ? cell(lists[at]) : '')).join(' | ')} |`,
+  );
+  const pages = (measured[0]?.pages ?? []).map(
+    ({ name }, at) =>
+      `| ${name} | ${measured.map(({ pages: all }) => (all[at] ? pageCell(all[at]) : '')).join(' | ')} |`,
   );
   return `# How fast the lists of the management API are
 
@@ -46,6 +55,14 @@ Cached manifests, requested by 32 connections as fast as they can, alone and whi
 | index | manifests a second alone | beside lists | difference | CPU of the mirror for a list, ms |
 |---|---:|---:|---:|---:|
 ${measured.map(({ driver, beside }) => `| ${driver} | ${number(Math.round(beside.alone))} | ${number(Math.round(beside.besideLists))} | ${(100 * (beside.besideLists / beside.alone - 1)).toFixed(1)} % | ${beside.cpuMsPerList.toFixed(1)} |`).join('\n')}
+
+## Pages for people
+
+At most ${pageLimitMs} ms are wanted. The third time is the longest answer to \`/v2/\` beside the page, median: how long pulls waited.
+
+| | ${measured.map(({ driver }) => `${driver}: median | p99 | beside | kB`).join(' | ')} |
+|---|${measured.map(() => '---:|---:|---:|---:').join('|')}|
+${pages.join('\n')}
 
 ## Lists
 

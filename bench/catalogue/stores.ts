@@ -85,7 +85,7 @@ export async function startMirror(
       : { driver, url: redisUrl, keyPrefix: 'layerwell' };
   const config = {
     listen: { host: '127.0.0.1', port },
-    management: { host: '127.0.0.1', port: managementPort },
+    management: { host: '127.0.0.1', port: managementPort, pages: 'public' },
     storage: { driver: 'filesystem', path: join(folder, 'store'), maxSize: '7000TiB', maxFiles: 1_000_000_000 },
     index,
     defaultUpstream: 'upstream.test',
