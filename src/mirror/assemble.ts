@@ -7,6 +7,7 @@ import { Purge } from './administration/purge.ts';
 import { Background } from './concurrency/background.ts';
 import { Blobs } from './blobs/blobs.ts';
 import { SoftTimeout } from './concurrency/soft-timeout.ts';
+import { Marks } from './concurrency/remembered.ts';
 import { UpstreamWaiters } from './concurrency/upstream-waiters.ts';
 import { createContentLookup } from './tags/stale-image.ts';
 import { Manifests } from './manifests/manifests.ts';
@@ -16,7 +17,6 @@ import { Relays } from './relays/relays.ts';
 import { Downloads } from './downloads/downloads.ts';
 import { StoredBlobs, withoutUnreadable } from './blobs/served-blob.ts';
 import { SmallBlobs } from './blobs/small-blobs.ts';
-import type { Digest } from '../oci/digest.ts';
 import { parseHostName } from '../oci/reference.ts';
 import { looseLimits, LooseRecords, type LooseRecordsDeps } from './eviction/loose-records.ts';
 import { createFreshnessPolicies, CurrentPolicies, type FreshnessPolicies, freshnessOf } from './tags/freshness.ts';
@@ -28,6 +28,7 @@ import { noOtherCaches, noRedirects } from './ports/other-caches.ts';
 import type { RecordKey } from './ports/record-store.ts';
 import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
 import { GuardedUpstreams, guardedUpstream } from './routing/upstream-choice.ts';
+import type { KeptMeanwhile } from './eviction/eviction.ts';
 import { Space, type SpaceDeps } from './eviction/space.ts';
 import { StaleFallbacks } from './tags/stale-fallbacks.ts';
 import { tagKey, TagRecords } from './tags/tag-records.ts';
@@ -93,7 +94,7 @@ export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: 
     },
     storeAgain: (digest) => {
       core.smallBlobs.forget(digest);
-      core.manifests.storeAgain(digest);
+      core.manifests.storeAgain(new Set([digest]));
     },
     sweep: () => core.space.sweep(),
     use: () => core.space.use(),
@@ -137,8 +138,10 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   const borrowedLinks = new BorrowedLinks({ index, observer });
   const memoryBytes = parts.memory.maxBytes * manifestMemoryShare;
   const smallBlobs = new SmallBlobs({ ...parts, maxBytes: parts.memory.maxBytes * smallBlobMemoryShare });
+  const marks = new Marks();
   const manifests = new Manifests({
     ...parts,
+    marks,
     records,
     borrowedLinks,
     background,
@@ -150,15 +153,10 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   });
   const onRecorded = (key: RecordKey) => records.expect(key);
   const tagRecords = new TagRecords({ records, index, background, onRecorded, batchMs: confirmationBatchMs });
-  const onEvicted = (keys: readonly RecordKey[], digest?: Digest) => {
-    forgetEvicted(keys, { manifests, links });
-    if (!digest) return;
-    smallBlobs.forget(digest);
-    parts.shared.removed?.(digest);
-  };
   const evicted = evictedRecords(parts, tagRecords);
-  const space = new Space({ ...parts, ...limits, records: evicted, loose: records, onEvicted });
-  const links = new BlobLinks({ records: stored, index, borrowedLinks, background, clock, makeRoom, space });
+  const cached = evictionFromMemory(marks, { ...parts, smallBlobs }, () => ({ manifests, links }));
+  const space = new Space({ ...parts, ...limits, records: evicted, loose: records, ...cached });
+  const links = new BlobLinks({ records: stored, index, borrowedLinks, background, clock, makeRoom, space, marks });
   const relaying = relayRules(parts, limits);
   const storedBlobs = new StoredBlobs({ ...parts, store: limits.verifyReads ? parts.store : smallBlobs });
   return {
@@ -198,13 +196,34 @@ function evictedRecords({ records }: MirrorParts, tagRecords: TagRecords): Space
   };
 }
 
-/** Removes evicted records from memory; those of tags are removed by TagRecords. */
-function forgetEvicted(keys: readonly RecordKey[], { manifests, links }: Pick<Core, 'manifests' | 'links'>): void {
-  for (const key of keys) {
-    if (!('digest' in key)) continue;
-    manifests.forget(key.repositoryId, key.digest);
-    links.forget(key.repositoryId, key.digest);
-  }
+/** Evicts from memory; records of tags are removed by TagRecords. What a pull keeps meanwhile stays, and is written again. */
+function evictionFromMemory(
+  marks: Marks,
+  { smallBlobs, shared }: Pick<Core, 'smallBlobs' | 'shared'>,
+  caches: () => Pick<Core, 'manifests' | 'links'>,
+): Pick<SpaceDeps, 'onEvicted'> & { readonly kept: KeptMeanwhile } {
+  return {
+    onEvicted: (keys, digest, since) => {
+      const { manifests, links } = caches();
+      for (const key of keys) {
+        if (!('digest' in key)) continue;
+        manifests.forget(key.repositoryId, key.digest, since);
+        links.forget(key.repositoryId, key.digest, since);
+      }
+      if (!digest) return;
+      smallBlobs.forget(digest);
+      shared.removed?.(digest);
+    },
+    kept: {
+      mark: () => marks.last,
+      storeAgain: (keys, since) => {
+        if (marks.last === since) return;
+        const { manifests, links } = caches();
+        manifests.storeAgain(new Set(keys.flatMap((key) => ('digest' in key ? key.digest : []))), since);
+        links.recordAgain(keys, since);
+      },
+    },
+  };
 }
 
 function relayRules({ memory }: MirrorParts, { attemptsWithoutProgress }: MirrorLimits): RelayRules {

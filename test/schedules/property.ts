@@ -51,7 +51,7 @@ export async function quiet({ store, purge }: World): Promise<void> {
 }
 
 /** @throws when index and disk differ. */
-async function expectAgreement({ index, store, records }: World): Promise<void> {
+export async function expectAgreement({ index, store, records }: World): Promise<void> {
   const stored = await Array.fromAsync(store.list());
   const totals = await index.totals();
   const diskBytes = stored.reduce((sum, { size }) => sum + bytesOnDisk(size), 0);

@@ -1,8 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../../oci/digest.ts';
 import type { Background } from '../concurrency/background.ts';
+import { boundedMap, type Marks } from '../concurrency/remembered.ts';
 import type { Clock } from '../ports/clock.ts';
-import { type BlobRecord, parseBlobRecord, type RecordStore } from '../ports/record-store.ts';
+import { type BlobRecord, parseBlobRecord, type RecordKey, type RecordStore } from '../ports/record-store.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import type { Index, Link } from '../ports/store-index.ts';
 import type { Space } from '../eviction/space.ts';
@@ -20,6 +21,7 @@ export interface BlobLinksDeps {
   readonly borrowedLinks: Pick<BorrowedLinks, 'linkFor'>;
   /** Evicts until the store is below its bound. @returns whether it is. */
   readonly makeRoom: () => Promise<boolean>;
+  readonly marks: Marks;
   /** Evicts what is above its bound after each link that was recorded. */
   readonly space: Pick<Space, 'tidy'>;
 }
@@ -35,6 +37,8 @@ const maxWaitingForRoom = 1_000;
 export class BlobLinks {
   readonly #deps: BlobLinksDeps;
   readonly #memory = new LRUCache<string, BlobRecord>({ max: 200_000 });
+  /** When links were kept last that did not come from the disk. Without its mark, a link that is removed is asked for again. */
+  readonly #keptAs = boundedMap<string, number>(20_000);
   #waitingForRoom = 0;
 
   constructor(deps: BlobLinksDeps) {
@@ -69,6 +73,7 @@ export class BlobLinks {
   confirm(repositoryId: RepositoryId, digest: Digest): BlobRecord {
     const record = this.#memory.get(contentKey(repositoryId, digest)) ?? { firstServedAtMs: this.#deps.clock.now() };
     this.#memory.set(contentKey(repositoryId, digest), record);
+    this.#keptAs.set(contentKey(repositoryId, digest), this.#deps.marks.next());
     return record;
   }
 
@@ -97,7 +102,7 @@ export class BlobLinks {
       const record = this.#memory.peek(key); // Absent if it was evicted meanwhile.
       if (record) await this.#deps.records.write({ kind: 'blob', repositoryId, digest }, record);
     });
-    if (!this.#memory.has(key)) return;
+    if (!this.#memory.has(key)) return this.#removeAgain(repositoryId, digest);
     this.#deps.index.recordLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
     this.#deps.background.run('eviction', () => this.#deps.space.tidy());
   }
@@ -107,8 +112,31 @@ export class BlobLinks {
     this.#memory.set(contentKey(repositoryId, digest), { firstServedAtMs, ...(size !== undefined && { size }) });
   }
 
-  forget(repositoryId: RepositoryId, digest: Digest): void {
-    this.#memory.delete(contentKey(repositoryId, digest));
+  /** Forgets a link that was not kept since the mark. */
+  forget(repositoryId: RepositoryId, digest: Digest, since = Infinity): void {
+    const key = contentKey(repositoryId, digest);
+    if ((this.#keptAs.peek(key) ?? 0) <= since) this.#memory.delete(key);
+  }
+
+  /** Records again which of these links were kept since the mark, as far as their blobs are stored: the others are recorded with their blobs. */
+  recordAgain(keys: readonly RecordKey[], since: number): void {
+    for (const key of keys) {
+      if (key.kind !== 'blob' || (this.#keptAs.peek(contentKey(key.repositoryId, key.digest)) ?? 0) <= since) continue;
+      this.#deps.background.run('blob link', () => this.#recordIfStored(key));
+    }
+  }
+
+  async #recordIfStored({ repositoryId, digest }: RecordKey & { readonly digest: Digest }): Promise<void> {
+    const link = this.#memory.peek(contentKey(repositoryId, digest));
+    if (link && (await this.#deps.index.hasContent(digest))) await this.record(repositoryId, digest, link.size);
+  }
+
+  /** Evicted while its record was written: the record goes too, unless a pull has kept the link again. */
+  async #removeAgain(repositoryId: RepositoryId, digest: Digest): Promise<void> {
+    const since = this.#deps.marks.last;
+    const key = { kind: 'blob', repositoryId, digest } as const;
+    await this.#deps.records.remove(key);
+    this.recordAgain([key], since);
   }
 }
 

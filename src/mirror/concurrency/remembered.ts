@@ -43,3 +43,18 @@ export class RememberedNotFound extends OciError {
 export function boundedMap<Key extends string, Value extends {}>(max: number): LRUCache<Key, Value> {
   return new LRUCache({ maxSize: max, sizeCalculation: () => 1 });
 }
+
+/** Counts what is kept, so that whoever removes something can tell what was kept since it began. */
+export class Marks {
+  #last = 0;
+
+  /** What is kept from now on is newer. */
+  get last(): number {
+    return this.#last;
+  }
+
+  next(): number {
+    this.#last += 1;
+    return this.#last;
+  }
+}

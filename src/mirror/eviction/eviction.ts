@@ -21,13 +21,23 @@ export interface PinnedContent {
   isPinnedRepository(repositoryId: RepositoryId): boolean;
 }
 
+/** What pulls keep while something is being removed. The removal may take it from the index and the disk. */
+export interface KeptMeanwhile {
+  /** What is kept from now on is newer than this mark. */
+  mark(): number;
+  /** Writes again what was kept since the mark and has one of these records, or a digest of theirs. */
+  storeAgain(records: readonly RecordKey[], since: number): void;
+}
+
 export interface EvictionDeps {
   readonly store: Pick<BlobStore, 'remove' | 'isBeingRead'>;
   readonly records: Pick<RecordStore, 'remove'>;
   readonly index: Index;
   readonly observer: Pick<Observer, 'evicted' | 'internalError'>;
-  /** Removes evicted content and records from the caches in memory. */
-  readonly onEvicted: (records: readonly RecordKey[], digest?: Digest) => void;
+  /** Removes evicted content and records from the caches in memory, but not what was kept since the mark. */
+  readonly onEvicted: (records: readonly RecordKey[], digest: Digest | undefined, since: number) => void;
+  /** Absent: nothing is pulled meanwhile. */
+  readonly kept?: KeptMeanwhile | undefined;
   /** Absent: nothing is pinned. */
   readonly pins?: PinnedContent | undefined;
 }
@@ -107,20 +117,23 @@ export class Eviction {
    * @returns whether it is gone.
    */
   async evict(content: EvictableContent, reason: 'lru' | 'unused' | 'purge'): Promise<boolean> {
-    const { index, records, store, observer, onEvicted } = this.#deps;
+    const { index, records, store, observer, onEvicted, kept } = this.#deps;
     const { digest, size } = content;
+    const since = kept?.mark() ?? 0;
     const keys = await this.#forgetInTurn(() => this.#forgotten(digest));
     if (!keys) return false;
-    onEvicted(keys, digest);
+    onEvicted(keys, digest, since);
     try {
       await removeRecords(keys, { from: records });
       await store.remove(digest);
       // Again: a pull may have read some records before they were removed.
-      onEvicted(keys, digest);
+      onEvicted(keys, digest, since);
     } catch (cause) {
       observer.internalError({ part: 'eviction', cause });
       index.recordContent({ ...content, names: [] });
       return false;
+    } finally {
+      kept?.storeAgain(keys, since);
     }
     observer.evicted({ reason, bytes: size, content: { isManifest: content.isManifest, records: keys } });
     return true;
@@ -128,11 +141,16 @@ export class Eviction {
 
   /** Forgets content that the disk does not have, with its records and this one. @throws the error of the index or the disk. */
   async forgetMissing(record: RecordKey & { readonly digest: Digest }): Promise<void> {
-    const { index, records, onEvicted } = this.#deps;
+    const { index, records, onEvicted, kept } = this.#deps;
+    const since = kept?.mark() ?? 0;
     const keys = distinctRecords([record, ...(await index.forget(record.digest))]);
-    onEvicted(keys, record.digest);
-    await removeRecords(keys, { from: records });
-    onEvicted(keys, record.digest);
+    onEvicted(keys, record.digest, since);
+    try {
+      await removeRecords(keys, { from: records });
+      onEvicted(keys, record.digest, since);
+    } finally {
+      kept?.storeAgain(keys, since);
+    }
   }
 
   /** The index cannot forget anything while the disk is full: then only the content is removed, and the index forgets it next time. */

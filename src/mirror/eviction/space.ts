@@ -4,7 +4,7 @@ import { abortable } from '../concurrency/abortable-wait.ts';
 import type { LooseRecords } from './loose-records.ts';
 import { StaleRepositories } from './stale-repositories.ts';
 import { evictableBytes, evictableFiles, type Shortage, type SpaceLimits, StoreMeter } from './store-meter.ts';
-import { Eviction, type PinnedContent } from './eviction.ts';
+import { Eviction, type EvictionDeps, type KeptMeanwhile, type PinnedContent } from './eviction.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
@@ -25,8 +25,9 @@ export interface SpaceDeps {
   readonly limits: SpaceLimits;
   /** Content that was not pulled for this long is evicted, even with free space. */
   readonly unusedForMs: number;
-  /** Removes evicted content and records from the caches in memory. */
-  readonly onEvicted: (records: readonly RecordKey[], digest?: Digest) => void;
+  readonly onEvicted: EvictionDeps['onEvicted'];
+  /** Absent: nothing is pulled meanwhile. */
+  readonly kept?: KeptMeanwhile | undefined;
   /** Absent: nothing is pinned. */
   readonly pins?: PinnedContent | undefined;
   /** Room that is given back so that something can be removed from a full disk; absent: there is none. */
@@ -65,8 +66,8 @@ export class Space {
   constructor(deps: SpaceDeps) {
     this.#deps = deps;
     this.#meter = new StoreMeter(deps);
-    const onEvicted: SpaceDeps['onEvicted'] = (records, digest) => {
-      deps.onEvicted(records, digest);
+    const onEvicted: SpaceDeps['onEvicted'] = (records, digest, since) => {
+      deps.onEvicted(records, digest, since);
       deps.loose.contentRemoved(records);
     };
     this.#eviction = new Eviction({ ...deps, onEvicted });

@@ -3,16 +3,14 @@ import type { Observer } from '../ports/observer.ts';
 import type { RecordKey, RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
-import { type PinnedContent, removeRecords } from './eviction.ts';
+import { type EvictionDeps, type PinnedContent, removeRecords } from './eviction.ts';
 
-export interface StaleRepositoriesDeps {
+export interface StaleRepositoriesDeps extends Pick<EvictionDeps, 'onEvicted' | 'kept'> {
   readonly index: Pick<Index, 'isComplete' | 'stalestRepository' | 'forgetRepository'>;
   readonly records: Pick<RecordStore, 'remove'>;
   /** Removes the records that the index does not have. */
   readonly loose: Pick<RecordStore, 'remove'>;
   readonly observer: Pick<Observer, 'internalError'>;
-  /** Called with the removed records, so that caches in memory drop them too. */
-  readonly onEvicted: (records: readonly RecordKey[]) => void;
   /** Absent: nothing is pinned. */
   readonly pins?: Pick<PinnedContent, 'isPinnedRepository' | 'version'> | undefined;
 }
@@ -55,22 +53,26 @@ export class StaleRepositories {
 
   /** Removes the records of a repository. @returns whether they are gone. */
   async evict(repositoryId: RepositoryId): Promise<boolean> {
-    const { index, records, loose, observer, onEvicted } = this.#deps;
+    const { index, records, loose, observer, onEvicted, kept } = this.#deps;
     await nextTurn(); // Many calls in a row must not block the event loop.
+    const since = kept?.mark() ?? 0;
+    let keys: readonly RecordKey[] = [];
     try {
-      const keys = await index.forgetRepository(repositoryId);
-      onEvicted(keys);
+      keys = await index.forgetRepository(repositoryId);
+      onEvicted(keys, undefined, since);
       await removeRecords(keys, { from: records });
       await removeRecords(
         ['tag-list' as const, 'visibility' as const].map((kind) => ({ kind, repositoryId })),
         { from: loose },
       );
       // Once more: a pull may have read a record just before it was removed.
-      onEvicted(keys);
+      onEvicted(keys, undefined, since);
       return true;
     } catch (cause) {
       observer.internalError({ part: 'eviction', cause });
       return false;
+    } finally {
+      kept?.storeAgain(keys, since);
     }
   }
 }

@@ -3,25 +3,15 @@ import type { Digest } from '../../oci/digest.ts';
 import { type OciError, UpstreamError } from '../../oci/errors.ts';
 import { type Descriptor, imageFactsOf, maxManifestBytes, namedBy } from '../../oci/manifest.ts';
 import { loadWithin } from '../concurrency/memory-budget.ts';
-import type { UpstreamWaiters } from '../concurrency/upstream-waiters.ts';
-import { type Background, Postponed } from '../concurrency/background.ts';
-import type { FreshnessPolicies } from '../tags/freshness.ts';
-import type { BlobStore } from '../ports/blob-store.ts';
-import type { Clock } from '../ports/clock.ts';
-import type { Memory } from '../ports/memory.ts';
-import type { Observer } from '../ports/observer.ts';
-import { ifAnswered, type OtherCache } from '../ports/other-caches.ts';
-import { parseManifestRecord, type RecordStore } from '../ports/record-store.ts';
+import { Postponed } from '../concurrency/background.ts';
+import { ifAnswered } from '../ports/other-caches.ts';
+import { parseManifestRecord } from '../ports/record-store.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
-import type { SharedWork } from '../ports/shared-work.ts';
-import type { Index } from '../ports/store-index.ts';
 import { type FetchedManifest, isNotFound, type ManifestHead, type Upstream } from '../ports/upstream.ts';
-import type { SharedWorkTracing } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import type { BorrowedLinks } from '../access/links.ts';
-import type { Space } from '../eviction/space.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
+import type { ManifestsDeps } from './manifests-deps.ts';
 import { unlessUnreadable } from '../blobs/served-blob.ts';
 
 /** A manifest that one repository is known to hold. */
@@ -29,27 +19,17 @@ export interface CachedManifest extends FetchedManifest {
   readonly firstServedAtMs: number;
 }
 
-export interface ManifestsDeps {
-  readonly store: BlobStore;
-  readonly records: RecordStore;
-  readonly index: Index;
-  readonly borrowedLinks: Pick<BorrowedLinks, 'linkFor'>;
-  readonly background: Background;
-  readonly waiters: Pick<UpstreamWaiters, 'wait'>;
-  readonly clock: Clock;
-  readonly observer: Observer;
-  readonly memoryBytes: number;
-  /** For manifests that are being loaded. */
-  readonly memory: Memory;
-  /** Evicts until the store, including what is indexed but not stored yet, is below its bound. @returns whether it is. */
-  readonly makeRoom: () => Promise<boolean>;
-  /** Lets the index and the records forget content that is missing, while nothing else is evicted. */
-  readonly forgetIfMissing: Space['forgetIfMissing'];
-  readonly policies: FreshnessPolicies;
-  readonly shared: Pick<SharedWork, 'manifest' | 'readable' | 'stored'>;
-  /** Asked when the upstream gives no answer. */
-  readonly caches: Pick<OtherCache, 'manifest'>;
-  readonly tracing?: SharedWorkTracing | undefined;
+interface RememberedManifest extends CachedManifest {
+  readonly repositoryId: RepositoryId;
+  /** 0 if it was read from the disk. */
+  readonly keptAs: number;
+}
+
+interface Failure {
+  readonly upstream: Upstream;
+  readonly repositoryId: RepositoryId;
+  readonly digest: Digest;
+  readonly cause: unknown;
 }
 
 /**
@@ -58,7 +38,7 @@ export interface ManifestsDeps {
  */
 export class Manifests {
   readonly #deps: ManifestsDeps;
-  readonly #memory: LRUCache<string, CachedManifest & { readonly repositoryId: RepositoryId }>;
+  readonly #memory: LRUCache<string, RememberedManifest>;
   /** By {@link contentKey}, from the descriptors of the manifests served from its repository. */
   readonly promisedSizes = new LRUCache<string, number>({ max: 50_000 });
   readonly #flights: SingleFlight<CachedManifest>;
@@ -119,10 +99,7 @@ export class Manifests {
         const found = await this.#deps.shared.manifest?.({ repositoryId, digest }, fromUpstream, flight);
         return this.keep(repositoryId, found ?? (await fromUpstream(flight)));
       } catch (cause) {
-        this.#rememberMissing(upstream, contentKey(repositoryId, digest), cause);
-        const found = cause instanceof UpstreamError && (await this.#withoutUpstream(repositoryId, digest, flight));
-        if (!found) throw cause;
-        return found;
+        return this.#afterFailure({ upstream, repositoryId, digest, cause }, flight);
       }
     };
     return this.#deps.waiters.wait(upstream.label, () =>
@@ -154,9 +131,7 @@ export class Manifests {
         if (head.fetched) this.keep(repositoryId, head.fetched);
         return head;
       } catch (cause) {
-        this.#rememberMissing(upstream, contentKey(repositoryId, digest), cause);
-        const found = cause instanceof UpstreamError && (await this.#withoutUpstream(repositoryId, digest, flight));
-        if (!found) throw cause;
+        const found = await this.#afterFailure({ upstream, repositoryId, digest, cause }, flight);
         return { digest, mediaType: found.mediaType, size: found.bytes.byteLength };
       }
     };
@@ -169,24 +144,29 @@ export class Manifests {
   keep(repositoryId: RepositoryId, fetched: FetchedManifest): CachedManifest {
     const manifest = { ...fetched, firstServedAtMs: this.#deps.clock.now() };
     const named = namedBy(manifest.bytes);
-    this.#remember(repositoryId, manifest, named);
+    this.#remember({ ...manifest, repositoryId, keptAs: this.#deps.marks.next() }, named);
     this.#record(repositoryId, manifest, named);
     this.#deps.shared.readable?.({ repositoryId, digest: fetched.digest });
     this.#store(repositoryId, fetched.digest);
     return manifest;
   }
 
-  /** Writes a manifest again that was quarantined on the disk: it would not be fetched while it is served from memory. */
-  storeAgain(digest: Digest): void {
+  /**
+   * Writes manifests again that were removed or quarantined on the disk: they would not be fetched while they are served from memory.
+   * @param since only those that were kept since this mark.
+   */
+  storeAgain(digests: ReadonlySet<Digest>, since = -1): void {
     for (const manifest of this.#memory.values()) {
-      if (manifest.digest !== digest) continue;
+      if (manifest.keptAs <= since || !digests.has(manifest.digest)) continue;
       this.#record(manifest.repositoryId, manifest, namedBy(manifest.bytes));
-      this.#store(manifest.repositoryId, digest);
+      this.#store(manifest.repositoryId, manifest.digest);
     }
   }
 
-  forget(repositoryId: RepositoryId, digest: Digest): void {
-    this.#memory.delete(contentKey(repositoryId, digest));
+  /** Forgets a manifest that was not kept since the mark. */
+  forget(repositoryId: RepositoryId, digest: Digest, since = Infinity): void {
+    const key = contentKey(repositoryId, digest);
+    if ((this.#memory.peek(key)?.keptAs ?? 0) <= since) this.#memory.delete(key);
   }
 
   #recordUse(repositoryId: RepositoryId, digest: Digest): void {
@@ -202,7 +182,7 @@ export class Manifests {
     if (!bytes) return undefined;
     const { mediaType, firstServedAtMs } = record;
     const manifest = { digest, bytes, mediaType, firstServedAtMs };
-    this.#remember(repositoryId, manifest, namedBy(bytes));
+    this.#remember({ ...manifest, repositoryId, keptAs: 0 }, namedBy(bytes));
     return manifest;
   }
 
@@ -218,6 +198,14 @@ export class Manifests {
     const { store, observer, memory } = this.#deps;
     const read = () => store.readAll(digest, maxManifestBytes);
     return loadWithin(memory, size, waiting, () => unlessUnreadable(observer, 'manifest store', read));
+  }
+
+  /** What other caches have when the upstream gives no answer. @throws the cause, if it is an answer or there is nothing. */
+  async #afterFailure({ upstream, repositoryId, digest, cause }: Failure, waiting: Waiting): Promise<CachedManifest> {
+    this.#rememberMissing(upstream, contentKey(repositoryId, digest), cause);
+    const found = cause instanceof UpstreamError && (await this.#withoutUpstream(repositoryId, digest, waiting));
+    if (!found) throw cause;
+    return found;
   }
 
   /** The manifest while the upstream gives no answer. A rebuild is waited for: until then links that can be borrowed may not be known. */
@@ -243,8 +231,9 @@ export class Manifests {
     this.#missing.remember(key, cause, this.#deps.policies.rulesOf(upstream.label).missingMs);
   }
 
-  #remember(repositoryId: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
-    this.#memory.set(contentKey(repositoryId, manifest.digest), { ...manifest, repositoryId });
+  #remember(manifest: RememberedManifest, named: readonly Descriptor[]): void {
+    const { repositoryId } = manifest;
+    this.#memory.set(contentKey(repositoryId, manifest.digest), manifest);
     for (const { digest, size } of named) this.promisedSizes.set(contentKey(repositoryId, digest), size);
   }
 

@@ -1,3 +1,4 @@
+import { Marks } from '../../../../src/mirror/concurrency/remembered.ts';
 import { expect, test } from 'vitest';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { BorrowedLinks, BlobLinks } from '../../../../src/mirror/access/links.ts';
@@ -35,6 +36,7 @@ function started() {
   });
   const make = () =>
     new BlobLinks({
+      marks: new Marks(),
       records,
       index,
       borrowedLinks,

@@ -1,3 +1,4 @@
+import { Marks } from '../../../../src/mirror/concurrency/remembered.ts';
 import { expect } from 'vitest';
 import { noOtherCaches, type OtherCache } from '../../../../src/mirror/ports/other-caches.ts';
 import { BorrowedLinks, BlobLinks } from '../../../../src/mirror/access/links.ts';
@@ -53,7 +54,7 @@ export function started({
   const relaying = { memory, attemptsWithoutProgress: 0, wait: async () => {}, closeAfterMs: 60_000 };
   const borrowedLinks = new BorrowedLinks({ index, observer });
   const rest = { borrowedLinks, background, clock, makeRoom: async () => true, space: { tidy: async () => {} } };
-  const links = new BlobLinks({ records, index, ...rest });
+  const links = new BlobLinks({ records, index, marks: new Marks(), ...rest });
   const store = new MemoryBlobs();
   const storedBlobs = new StoredBlobs({ store, clock, observer, memory });
   const reserve = async (wanted: number) => ({

@@ -1,3 +1,4 @@
+import { Marks } from '../../../../src/mirror/concurrency/remembered.ts';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -45,6 +46,7 @@ async function started({
   const background = new Background({ observer });
   const { freshness } = await configOf({ upstreams: { 'docker.io': {} } });
   const manifests = new Manifests({
+    marks: new Marks(),
     memory: new MemoryBudget({ maxBytes: 64 * 1024 * 1024 }),
     ...stores,
     index,
