@@ -149,9 +149,12 @@ export function createApp(deps: AppDeps): App {
 
 /** The parts of a store, and those that keep something in it. */
 function storeParts({ lock, index, store, reserve, changes }: Stores, ...kept: readonly Part[]): readonly Part[] {
-  // The index cannot be opened on a disk without a free byte. Later removals need room again.
-  const room = partOf('reserve', { start: async () => reserve?.prepare() });
-  const retaken = partOf('reserve, retaken', { start: async () => reserve?.retake() });
+  // The index cannot be opened on a disk without a free byte; later removals need room again. The reserve is made by the sweeper: a slow
+  // disk does not hold up the start.
+  let wasGivenBack = false;
+  const giveBack = async () => void (wasGivenBack = (await reserve?.giveBack()) ?? false);
+  const room = partOf('reserve', { start: giveBack });
+  const retaken = partOf('reserve, retaken', { start: async () => void (wasGivenBack && (await reserve?.retake())) });
   const prepared = partOf('store', { start: () => store.prepare() });
   return [lock, room, ...(changes ? [changes] : []), index, prepared, retaken, ...kept];
 }

@@ -26,7 +26,8 @@ function manifestOf(layers: number): Content {
 }
 
 async function indexBytes(app: RunningApp): Promise<number> {
-  const names = (await readdir(app.dataDirectory)).filter((name) => name.startsWith('index.sqlite'));
+  const files = (await readdir(app.dataDirectory)).filter((name) => name.startsWith('index.sqlite'));
+  const names = files.filter((name) => name !== 'index.sqlite.reserve');
   const sizes = await Promise.all(names.map(async (name) => (await stat(join(app.dataDirectory, name))).size));
   return sizes.reduce((sum, size) => sum + size, 0);
 }

@@ -59,7 +59,10 @@ test('/metrics has the documented metrics and no others, with their types and la
   const text = (await get({ url: mirror.managementUrl }, '/metrics')).bytes.toString('utf8');
 
   const types = [...text.matchAll(/^# TYPE (layerwell_\w+) (\w+)$/gm)].map(([, name, type]) => `${name} ${type}`);
-  expect(types.toSorted()).toEqual([...page].map(([name, { type }]) => `${name} ${type}`).toSorted());
+  // Metrics without a series are left out. That the page has all of the code's is tested beside the page.
+  const documentedTypes = new Set([...page].map(([name, { type }]) => `${name} ${type}`));
+  expect(types.filter((type) => !documentedTypes.has(type))).toEqual([]);
+  expect(types.length).toBeGreaterThan(50);
   const series = [...text.matchAll(/^(layerwell_\w+?)(?:_bucket|_sum|_count)?\{(.+)\} \S+$/gm)];
   expect(series.length).toBeGreaterThan(20);
   for (const [, name = '', labels = ''] of series) {

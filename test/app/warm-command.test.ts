@@ -149,7 +149,8 @@ test('a mirror that is restarted meanwhile, or goes away, is told', async () => 
     ...mirror.app.config,
     management: { host: '127.0.0.1', port, tokenFile: mirror.tokenFile },
   });
-  const ran = run(at(mirror), { images: ['nginx:1'] });
+  const pauseMs = 100; // It asks for a second: a restart is shorter.
+  const ran = run(at(mirror), { images: ['nginx:1'], pauseMs });
   await mirror.hub.arrived('GET', blobs);
   await mirror.app.restart();
   expect(await ran).toMatchObject({ code: 1, error: expect.stringMatching(/restarted|is stopping/) });

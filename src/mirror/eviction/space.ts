@@ -12,6 +12,15 @@ import { blockBytes, type DiskUse, type RecordKey, type RecordStore } from '../p
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { EvictableContent, Index, Totals } from '../ports/store-index.ts';
 
+export interface RoomForRemovals {
+  /** @returns whether the disk had so little room that it was given back. */
+  readonly giveBack: () => Promise<boolean>;
+  /** Takes room again after it was given back. */
+  readonly retake: () => Promise<void>;
+  /** Takes room when there is plenty. */
+  readonly prepare: () => Promise<void>;
+}
+
 export interface SpaceDeps {
   readonly store: Pick<
     BlobStore,
@@ -31,7 +40,7 @@ export interface SpaceDeps {
   /** Absent: nothing is pinned. */
   readonly pins?: PinnedContent | undefined;
   /** Room that is given back so that something can be removed from a full disk; absent: there is none. */
-  readonly reserve?: { readonly prepare: () => Promise<void>; readonly retake: () => Promise<void> } | undefined;
+  readonly reserve?: RoomForRemovals | undefined;
 }
 
 /** Room reserved for one download. */
@@ -154,7 +163,8 @@ export class Space {
 
   async #sweep(): Promise<void> {
     const { signal } = this.#stopping;
-    const { store, unusedForMs, index, loose } = this.#deps;
+    const { store, unusedForMs, index, loose, reserve } = this.#deps;
+    await reserve?.prepare(); // Not in turn: downloads reserve their room also while a disk takes no writes.
     const nowMs = this.#time.now();
     const leftBeforeMs = nowMs - resumedWithinMs;
     await this.#removing(() => store.dropPartial({ bytes: 0, leftBeforeMs }));
@@ -177,11 +187,11 @@ export class Space {
   #removing<Result>(remove: () => Promise<Result>): Promise<Result> {
     return this.#inTurn(async () => {
       const { reserve } = this.#deps;
-      await reserve?.prepare();
+      const wasGivenBack = await reserve?.giveBack();
       try {
         return await remove();
       } finally {
-        await reserve?.retake();
+        if (wasGivenBack) await reserve?.retake();
       }
     });
   }
@@ -222,7 +232,7 @@ export class Space {
     const shortage = await this.#meter.shortage(wantedBytes, this.#promisedBytes);
     const { shortBytes, bytesNeeded, filesNeeded, inodesNeeded, measured, totals } = shortage;
     if (bytesNeeded === 0 && filesNeeded === 0) return shortBytes === 0 ? 'enough' : 'impossible';
-    await this.#deps.reserve?.prepare();
+    await this.#deps.reserve?.giveBack();
     const needed = { bytes: Math.max(1, bytesNeeded), leftBeforeMs: -Infinity };
     const records = Math.min(recordsPerStep, Math.max(filesNeeded, Math.ceil(bytesNeeded / blockBytes)));
     const freedBytes = (await store.dropPartial(needed)) || (await loose.drop(records)) * blockBytes;

@@ -36,7 +36,21 @@ export class RemovalReserve {
     this.#deps = deps;
   }
 
-  /** To be called before something is removed, and now and then: gives the room back if the disk has less, and takes it when there is plenty. */
+  /** To be called before the index is opened, or something is removed: gives the room back if the disk has less. @returns whether it did. */
+  async giveBack(): Promise<boolean> {
+    let wasGivenBack = false;
+    await this.#reporting(async () => {
+      const { files, file, hold } = this.#deps;
+      const { bytes: freeBytes, sizeBytes } = await files.freeSpace(dirname(file));
+      if (freeBytes >= this.#bytesOn(sizeBytes) || (await this.#heldBytes()) === undefined) return;
+      await hold();
+      await files.unlink(file);
+      wasGivenBack = true;
+    });
+    return wasGivenBack;
+  }
+
+  /** To be called now and then: gives the room back if the disk has less, and takes it when there is plenty. */
   prepare(): Promise<void> {
     return this.#reporting(() => this.#giveBackOrMake());
   }
@@ -92,12 +106,12 @@ export class RemovalReserve {
     }
   }
 
+  /** It is not synced: a disk whose syncs hang would hold one more of Node's few threads for files. */
   async #make(bytes: number): Promise<void> {
     if (bytes === 0) return;
     const file = await this.#deps.files.open(this.#deps.file, 'create');
     try {
       for (let at = 0; at < bytes; ) at += await file.write([randomBytes(Math.min(bytes - at, 256 * 1024))], at);
-      await file.sync();
     } finally {
       await file.close();
     }
