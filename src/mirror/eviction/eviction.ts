@@ -117,39 +117,41 @@ export class Eviction {
    * @returns whether it is gone.
    */
   async evict(content: EvictableContent, reason: 'lru' | 'unused' | 'purge'): Promise<boolean> {
-    const { index, records, store, observer, onEvicted, kept } = this.#deps;
-    const { digest, size } = content;
-    const since = kept?.mark() ?? 0;
-    const keys = await this.#forgetInTurn(() => this.#forgotten(digest));
+    const { digest } = content;
+    const forget = () => this.#forgetInTurn(() => this.#forgotten(digest));
+    const remove = (keys: readonly RecordKey[]) => this.#removed(content, keys);
+    const keys = await removeEverywhere(this.#deps, { digest, forget, remove });
     if (!keys) return false;
-    onEvicted(keys, digest, since);
-    try {
-      await removeRecords(keys, { from: records });
-      await store.remove(digest);
-      // Again: a pull may have read some records before they were removed.
-      onEvicted(keys, digest, since);
-    } catch (cause) {
-      observer.internalError({ part: 'eviction', cause });
-      index.recordContent({ ...content, names: [] });
-      return false;
-    } finally {
-      kept?.storeAgain(keys, since);
-    }
-    observer.evicted({ reason, bytes: size, content: { isManifest: content.isManifest, records: keys } });
+    const { isManifest, size } = content;
+    this.#deps.observer.evicted({ reason, bytes: size, content: { isManifest, records: keys } });
     return true;
   }
 
   /** Forgets content that the disk does not have, with its records and this one. @throws the error of the index or the disk. */
   async forgetMissing(record: RecordKey & { readonly digest: Digest }): Promise<void> {
-    const { index, records, onEvicted, kept } = this.#deps;
-    const since = kept?.mark() ?? 0;
-    const keys = distinctRecords([record, ...(await index.forget(record.digest))]);
-    onEvicted(keys, record.digest, since);
+    const { index, records } = this.#deps;
+    const { digest } = record;
+    await removeEverywhere(this.#deps, {
+      digest,
+      forget: async () => distinctRecords([record, ...(await index.forget(digest))]),
+      remove: async (keys) => {
+        await removeRecords(keys, { from: records });
+        return true;
+      },
+    });
+  }
+
+  /** Content with its records. @returns whether it is gone from the disk; otherwise it is counted again. */
+  async #removed(content: EvictableContent, keys: readonly RecordKey[]): Promise<boolean> {
+    const { index, records, store, observer } = this.#deps;
     try {
       await removeRecords(keys, { from: records });
-      onEvicted(keys, record.digest, since);
-    } finally {
-      kept?.storeAgain(keys, since);
+      await store.remove(content.digest);
+      return true;
+    } catch (cause) {
+      observer.internalError({ part: 'eviction', cause });
+      index.recordContent({ ...content, names: [] });
+      return false;
     }
   }
 
@@ -193,6 +195,38 @@ export function chooseVictims(
     if (content.isManifest) break;
   }
   return victims;
+}
+
+export interface RemovalSteps {
+  /** Undefined for the records of a repository. */
+  readonly digest?: Digest;
+  /** Drops it from the index. @returns its records; undefined if the index cannot: then no step follows. */
+  readonly forget: () => Promise<readonly RecordKey[] | undefined>;
+  /** Removes it from the disk. @returns whether it is gone. */
+  readonly remove: (records: readonly RecordKey[]) => Promise<boolean>;
+}
+
+/**
+ * Removes from the index, from memory, from the disk, and from memory again: a pull may have read some records before they were removed. In
+ * the end what pulls have kept meanwhile is written again.
+ * @returns its records; undefined if it is not gone.
+ * @throws what a step throws.
+ */
+export async function removeEverywhere(
+  { onEvicted, kept }: Pick<EvictionDeps, 'onEvicted' | 'kept'>,
+  { digest, forget, remove }: RemovalSteps,
+): Promise<readonly RecordKey[] | undefined> {
+  const since = kept?.mark() ?? 0;
+  const keys = await forget();
+  if (!keys) return undefined;
+  onEvicted(keys, digest, since);
+  try {
+    if (!(await remove(keys))) return undefined;
+    onEvicted(keys, digest, since);
+    return keys;
+  } finally {
+    kept?.storeAgain(keys, since);
+  }
 }
 
 /** Removes records, a few at a time. @throws the file system's error for the first record that cannot be removed. */

@@ -3,7 +3,7 @@ import type { Observer } from '../ports/observer.ts';
 import type { RecordKey, RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
-import { type EvictionDeps, type PinnedContent, removeRecords } from './eviction.ts';
+import { type EvictionDeps, type PinnedContent, removeEverywhere, removeRecords } from './eviction.ts';
 
 export interface StaleRepositoriesDeps extends Pick<EvictionDeps, 'onEvicted' | 'kept'> {
   readonly index: Pick<Index, 'isComplete' | 'stalestRepository' | 'forgetRepository'>;
@@ -53,26 +53,25 @@ export class StaleRepositories {
 
   /** Removes the records of a repository. @returns whether they are gone. */
   async evict(repositoryId: RepositoryId): Promise<boolean> {
-    const { index, records, loose, observer, onEvicted, kept } = this.#deps;
+    const { index, observer } = this.#deps;
     await nextTurn(); // Many calls in a row must not block the event loop.
-    const since = kept?.mark() ?? 0;
-    let keys: readonly RecordKey[] = [];
+    const forget = () => index.forgetRepository(repositoryId);
+    const remove = (keys: readonly RecordKey[]) => this.#removed(repositoryId, keys);
     try {
-      keys = await index.forgetRepository(repositoryId);
-      onEvicted(keys, undefined, since);
-      await removeRecords(keys, { from: records });
-      await removeRecords(
-        ['tag-list' as const, 'visibility' as const].map((kind) => ({ kind, repositoryId })),
-        { from: loose },
-      );
-      // Once more: a pull may have read a record just before it was removed.
-      onEvicted(keys, undefined, since);
-      return true;
+      return (await removeEverywhere(this.#deps, { forget, remove })) !== undefined;
     } catch (cause) {
       observer.internalError({ part: 'eviction', cause });
       return false;
-    } finally {
-      kept?.storeAgain(keys, since);
     }
+  }
+
+  async #removed(repositoryId: RepositoryId, keys: readonly RecordKey[]): Promise<true> {
+    const { records, loose } = this.#deps;
+    await removeRecords(keys, { from: records });
+    await removeRecords(
+      ['tag-list' as const, 'visibility' as const].map((kind) => ({ kind, repositoryId })),
+      { from: loose },
+    );
+    return true;
   }
 }
