@@ -40,19 +40,16 @@ export class RemovalReserve {
   async giveBack(): Promise<boolean> {
     let wasGivenBack = false;
     await this.#reporting(async () => {
-      const { files, file, hold } = this.#deps;
-      const { bytes: freeBytes, sizeBytes } = await files.freeSpace(dirname(file));
-      if (freeBytes >= this.#bytesOn(sizeBytes) || (await this.#heldBytes()) === undefined) return;
-      await hold();
-      await files.unlink(file);
-      wasGivenBack = true;
+      wasGivenBack = await this.#givenBack();
     });
     return wasGivenBack;
   }
 
   /** To be called now and then: gives the room back if the disk has less, and takes it when there is plenty. */
   prepare(): Promise<void> {
-    return this.#reporting(() => this.#giveBackOrMake());
+    return this.#reporting(async () => {
+      if (!(await this.#givenBack())) await this.#makeIfPlenty();
+    });
   }
 
   /** To be called after something was removed: takes half of what is free now, before another program takes it, so that more can be removed. */
@@ -68,19 +65,24 @@ export class RemovalReserve {
     });
   }
 
-  async #giveBackOrMake(): Promise<void> {
+  async #givenBack(): Promise<boolean> {
+    const { files, file, hold } = this.#deps;
+    const { bytes: freeBytes, sizeBytes } = await files.freeSpace(dirname(file));
+    if (freeBytes >= this.#bytesOn(sizeBytes) || (await this.#heldBytes()) === undefined) return false;
+    await hold();
+    await files.unlink(file);
+    return true;
+  }
+
+  async #makeIfPlenty(): Promise<void> {
     const { files, file, hold } = this.#deps;
     const { bytes: freeBytes, sizeBytes } = await files.freeSpace(dirname(file));
     const bytes = this.#bytesOn(sizeBytes);
     const heldBytes = await this.#heldBytes();
-    if (freeBytes < bytes && heldBytes !== undefined) {
-      await hold();
-      await files.unlink(file);
-    } else if (heldBytes !== bytes && freeBytes >= freeToBeMade * bytes) {
-      await hold();
-      if (heldBytes !== undefined) await files.unlink(file);
-      await this.#make(bytes);
-    }
+    if (heldBytes === bytes || freeBytes < freeToBeMade * bytes) return;
+    await hold();
+    if (heldBytes !== undefined) await files.unlink(file);
+    await this.#make(bytes);
   }
 
   async #reporting(work: () => Promise<void>): Promise<void> {
