@@ -219,7 +219,8 @@ function evictionFromMemory(
       storeAgain: (keys, since) => {
         if (marks.last === since) return;
         const { manifests, links } = caches();
-        manifests.storeAgain(new Set(keys.flatMap((key) => ('digest' in key ? key.digest : []))), since);
+        const evicted = new Set(keys.flatMap((key) => (key.kind === 'manifest' ? key.digest : [])));
+        if (evicted.size > 0) manifests.storeAgain(evicted, since); // It looks at every manifest in memory.
         links.recordAgain(keys, since);
       },
     },
