@@ -123,9 +123,9 @@ async function readRecord(
   key: RecordKey,
   { isListed }: { readonly isListed: boolean },
 ): Promise<ListedRecord> {
-  const isRead = key.kind === 'tag' || key.kind === 'manifest' || (key.kind === 'blob' && !isListed);
   if (key.kind === 'blob' && isListed) return { key, reading: Promise.resolve(nameSaysAll) };
-  const reading = isRead ? records.read(key) : Promise.resolve(undefined);
+  const isIndexed = key.kind === 'tag' || key.kind === 'manifest' || key.kind === 'blob';
+  const reading = isIndexed ? records.read(key) : Promise.resolve(undefined);
   await Promise.allSettled([reading]);
   return { key, reading };
 }
