@@ -1,6 +1,4 @@
-import { once } from 'node:events';
-import { createServer, type RequestListener, request } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { request } from 'node:http';
 import { Readable } from 'node:stream';
 import Koa from 'koa';
 import { expect, test } from 'vitest';
@@ -8,19 +6,8 @@ import { type ApiDeps, managementApi } from '../../../../src/http/management/api
 import type { Administration } from '../../../../src/http/management/api/routes.ts';
 import { readJsonBody } from '../../../../src/http/management/request-body.ts';
 import { gate } from '../../../support/gate.ts';
-import { thisTest } from '../../../support/owner.ts';
+import { serve, serveApp } from '../../../support/serve.ts';
 import { administration } from './no-administration.ts';
-
-async function serve(handle: RequestListener): Promise<number> {
-  const server = createServer(handle);
-  thisTest(async () => {
-    server.closeAllConnections();
-    server.close();
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a TCP server has one
-  return (server.address() as AddressInfo).port;
-}
 
 test('a body that stops arriving is waited for only so long', async () => {
   const failed = Promise.withResolvers<unknown>();
@@ -39,8 +26,7 @@ async function serveApi(asked: Partial<Administration>, deps: Partial<ApiDeps> =
   const all = { ...administration, ...asked };
   const none = { host: '127.0.0.1', hosts: [], readToken: undefined, report: () => {} };
   app.use(managementApi({ administration: all, ...none, ...deps }));
-  const handle = app.callback();
-  return `http://127.0.0.1:${await serve((request, answer) => void handle(request, answer))}`;
+  return serveApp(app);
 }
 
 test('of more than 32 requests at the same time, the rest is answered at once to come again', async () => {

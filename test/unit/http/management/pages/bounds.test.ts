@@ -1,6 +1,3 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import Koa, { type Middleware } from 'koa';
 import { expect, test } from 'vitest';
 import type { Administration } from '../../../../../src/http/management/api/routes.ts';
@@ -9,7 +6,7 @@ import { publicPages } from '../../../../../src/http/management/pages/public-pag
 import { Exchange, type ExchangeState, RequestDeadline } from '../../../../../src/http/registry/exchange.ts';
 import { gate } from '../../../../support/gate.ts';
 import { ManualClock } from '../../../../support/manual-clock.ts';
-import { thisTest } from '../../../../support/owner.ts';
+import { serveApp } from '../../../../support/serve.ts';
 
 /** Pages whose upstreams are told only when the test says so. */
 function heldAdministration(most: number) {
@@ -34,16 +31,8 @@ async function serve(middleware: Middleware<ExchangeState>): Promise<() => Promi
     return next();
   });
   app.use(middleware);
-  const handle = app.callback();
-  const server = createServer((asked, answer) => void handle(asked, answer));
-  thisTest(async () => {
-    server.closeAllConnections();
-    server.close();
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a TCP server has one
-  const { port } = server.address() as AddressInfo;
-  return () => fetch(`http://127.0.0.1:${port}/start`, { headers: { accept: 'text/html' } });
+  const url = await serveApp(app);
+  return () => fetch(`${url}/start`, { headers: { accept: 'text/html' } });
 }
 
 const clock = new ManualClock();

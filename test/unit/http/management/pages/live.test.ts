@@ -1,13 +1,10 @@
-import { createServer } from 'node:http';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import Koa from 'koa';
 import { expect, test } from 'vitest';
 import { html } from '../../../../../src/http/management/pages/html.ts';
 import { Live } from '../../../../../src/http/management/pages/live.ts';
 import { Problem } from '../../../../../src/http/management/problems.ts';
 import { type OpenAnswer, open } from '../../../../support/client.ts';
-import { thisTest } from '../../../../support/owner.ts';
+import { serveApp } from '../../../../support/serve.ts';
 
 /** A page whose parts the test changes, and whose turns it makes. */
 async function start({ most, fill = 0 }: { readonly most?: number; readonly fill?: number } = {}) {
@@ -34,17 +31,9 @@ async function start({ most, fill = 0 }: { readonly most?: number; readonly fill
       ctx.status = error instanceof Problem ? 503 : 500;
     }
   });
-  const handle = app.callback();
-  const server = createServer((asked, answer) => void handle(asked, answer));
-  thisTest(async () => {
-    server.closeAllConnections();
-    server.close();
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a TCP server has one
-  const { port } = server.address() as AddressInfo;
+  const url = await serveApp(app);
   const turn = () => turns.forEach((tell) => tell());
-  return { page, live, turns, turn, listen: () => open({ url: `http://127.0.0.1:${port}` }, '/') };
+  return { page, live, turns, turn, listen: () => open({ url }, '/') };
 }
 
 /** Reads until an event of these parts has come. */
