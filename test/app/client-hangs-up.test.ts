@@ -58,7 +58,7 @@ test('one of several clients that wait for a tag may hang up: the others are ans
 
 test('a response whose client left is counted as aborted, and is no failure of the mirror', async () => {
   const upstream = await startFakeRegistry();
-  const blob = randomBlob(4_000_000);
+  const blob = randomBlob(32_000_000); // More than the buffers of two sockets hold.
   upstream.content.addBlob(repository, blob);
   const app = await startApp(mirrorOf(upstream));
   const path = `/v2/${repository}/blobs/${blob.digest}`;
