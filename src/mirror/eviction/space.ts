@@ -3,14 +3,14 @@ import type { Digest } from '../../oci/digest.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { LooseRecords } from './loose-records.ts';
 import { StaleRepositories } from './stale-repositories.ts';
-import { evictableBytes, evictableFiles, type Shortage, type SpaceLimits, StoreMeter } from './store-meter.ts';
+import { type Shortage, type SpaceLimits, StoreMeter } from './store-meter.ts';
 import { Eviction, type EvictionDeps, type KeptMeanwhile, type PinnedContent } from './eviction.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import { blockBytes, type DiskUse, type RecordKey, type RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
-import type { EvictableContent, Index, Totals } from '../ports/store-index.ts';
+import type { EvictableContent, Index } from '../ports/store-index.ts';
 
 export interface RoomForRemovals {
   /** @returns whether the disk had so little room that it was given back. */
@@ -96,9 +96,9 @@ export class Space {
 
   /** Whether room for so many bytes could be made, by what is stored now. Evicts nothing. */
   async couldHold(bytes: number): Promise<boolean> {
-    const { bytesNeeded, inodesNeeded, totals } = await this.#meter.shortage(bytes, this.#promisedBytes);
-    if (inodesNeeded > evictableFiles(totals)) return false;
-    return bytesNeeded === 0 || bytesNeeded <= this.#evictableBytes(totals) + this.#deps.store.partialBytes();
+    const { bytesNeeded, inodesNeeded, evictable } = await this.#meter.shortage(bytes, this.#promisedBytes);
+    if (inodesNeeded > evictable.files) return false;
+    return bytesNeeded === 0 || bytesNeeded <= this.#unpinnedBytes(evictable) + this.#deps.store.partialBytes();
   }
 
   /** Evicts after a write that had no reservation, to keep the bound. Concurrent calls are combined: at most one more run waits. */
@@ -230,7 +230,7 @@ export class Space {
   async #freeSome(wantedBytes: number): Promise<'enough' | 'freed' | 'impossible'> {
     const { store, loose } = this.#deps;
     const shortage = await this.#meter.shortage(wantedBytes, this.#promisedBytes);
-    const { shortBytes, bytesNeeded, filesNeeded, inodesNeeded, measured, totals } = shortage;
+    const { shortBytes, bytesNeeded, filesNeeded, inodesNeeded, measured, evictable } = shortage;
     if (bytesNeeded === 0 && filesNeeded === 0) return shortBytes === 0 ? 'enough' : 'impossible';
     await this.#deps.reserve?.giveBack();
     const needed = { bytes: Math.max(1, bytesNeeded), leftBeforeMs: -Infinity };
@@ -240,13 +240,13 @@ export class Space {
       this.#meter.freed(freedBytes, measured);
       return 'freed';
     }
-    const isPossible = bytesNeeded <= this.#evictableBytes(totals) && inodesNeeded <= evictableFiles(totals);
+    const isPossible = bytesNeeded <= this.#unpinnedBytes(evictable) && inodesNeeded <= evictable.files;
     if (isPossible && (await this.#evictSome(shortage))) return 'freed';
     return (await loose.dropFormerlyNeeded(records)) > 0 ? 'freed' : 'impossible';
   }
 
-  #evictableBytes(totals: Totals): number {
-    return evictableBytes(totals) - (this.#deps.pins?.bytes ?? 0);
+  #unpinnedBytes(evictable: DiskUse): number {
+    return evictable.bytes - (this.#deps.pins?.bytes ?? 0);
   }
 
   /** @returns whether some content is gone. */

@@ -21,7 +21,8 @@ export interface StoreMeterDeps {
 
 /** How much room is missing for a write, and how much must be freed for it. */
 export interface Shortage {
-  readonly totals: Totals;
+  /** What evicting everything would remove at most. */
+  readonly evictable: DiskUse;
   readonly shortBytes: number;
   /** Less than `shortBytes` while removed files do not show as free yet. */
   readonly bytesNeeded: number;
@@ -58,7 +59,7 @@ export class StoreMeter {
   /** @param promisedBytes reserved for running downloads and not written yet. */
   async shortage(wantedBytes: number, promisedBytes: number): Promise<Shortage> {
     const { store, limits, clock } = this.#deps;
-    const [{ totals, storedBytes, pendingBytes, files }, { bytes: freeBytes, inodes }] = await Promise.all([
+    const [{ totals, others, storedBytes, pendingBytes, files }, { bytes: freeBytes, inodes }] = await Promise.all([
       measureUse(this.#deps),
       store.freeSpace(),
     ]);
@@ -67,7 +68,7 @@ export class StoreMeter {
     const soonFree = use.freeBytes + this.#freedLately.unshownBytes(measured);
     const inodesNeeded = inodesToFree(inodes);
     return {
-      totals,
+      evictable: evictableUse(totals, others),
       shortBytes: bytesToFree(use, limits, wantedBytes),
       bytesNeeded: bytesToFree({ ...use, freeBytes: soonFree }, limits, wantedBytes),
       filesNeeded: Math.max(0, files + (wantedBytes > 0 ? filesOfBlob : 0) - limits.maxFiles, inodesNeeded),
@@ -82,14 +83,13 @@ export class StoreMeter {
   }
 }
 
-/** How many files evicting everything would remove at most. */
-export function evictableFiles({ manifests, blobs, records }: Totals): number {
-  return manifests + blobs + records;
-}
-
-/** How many bytes evicting everything evictable would free at most. */
-export function evictableBytes({ diskBytes, keptBytes, records }: Totals): number {
-  return diskBytes - keptBytes + records * blockBytes;
+/** What evicting everything would remove at most. The records that no index counts and all folders leave with their repositories. Pure. */
+export function evictableUse(totals: Totals, others: DiskUse): DiskUse {
+  const { diskBytes, keptBytes, records, manifests, blobs } = totals;
+  return {
+    bytes: diskBytes - keptBytes + records * blockBytes + others.bytes,
+    files: manifests + blobs + records + others.files,
+  };
 }
 
 export interface SpaceUse {
@@ -126,6 +126,8 @@ const emptyIndexBytes = 4 * 1024 * 1024;
 
 interface StoreUse {
   readonly totals: Totals;
+  /** Of folders, and of records that no index counts. */
+  readonly others: DiskUse;
   /** Bytes of content, records and the index. */
   readonly storedBytes: number;
   /** Bytes of running and partial downloads, and of the quarantine. */
@@ -142,6 +144,7 @@ async function measureUse({ store, records, index }: StoreMeterDeps): Promise<St
   const others: DiskUse = records.use();
   return {
     totals,
+    others,
     storedBytes:
       totals.diskBytes + totals.records * blockBytes + others.bytes + Math.max(0, indexBytes - emptyIndexBytes),
     pendingBytes: pending.bytes,

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
@@ -65,6 +66,29 @@ test('content in storage.keep is not read again for every victim', async () => {
   for (const _ of ['a', 'b', 'c', 'd']) expect(await disk.space.reserve(25)).toBeDefined();
   expect(disk.left).toEqual([]);
   expect(evictable).toHaveBeenCalledTimes(4);
+});
+
+test('a store far above its bound is brought below it: the folders of evicted records leave with them', async () => {
+  const blockBytes = 4_096;
+  const foldersOfRepository = 3;
+  const repositories = Array.from({ length: 60 }, (_, number) => parseRepository(`team/app-${number}`));
+  const folders = () => foldersOfRepository * new Set([...disk.records.written.keys()].map(dirname)).size;
+  const disk: Disk = new Disk({
+    limits: { maxBytes: 100 * blockBytes, minFreeBytes: 0, maxFiles: 1e6 },
+    records: {
+      remove: (key) => disk.records.remove(key),
+      use: () => ({ bytes: folders() * blockBytes, files: folders() }),
+    },
+  });
+  for (const [number, repository] of repositories.entries()) {
+    const repositoryId = { ...team, repository };
+    await disk.put({ name: 'a', size: 1, usedAtMs: 1_000, repositoryId });
+    disk.index.recordRepositoryUse(repositoryId, number);
+  }
+  disk.busy.add(digestNamed('a'));
+  await disk.space.tidy();
+  expect(disk.left).toEqual(['a']);
+  expect((await disk.space.use()).bytes).toBeLessThanOrEqual(100 * blockBytes);
 });
 
 test('what is evicted together leaves the disk together, a bounded number of files at a time', async () => {
