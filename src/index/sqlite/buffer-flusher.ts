@@ -18,14 +18,14 @@ const retryDelayMs = 5_000;
 const rowsPerFlush = 100;
 const msPerFlush = 5;
 /** A row changes up to ten pages of 4 KiB. */
-const manyRows = 200;
+const manyRows = 50;
 
 export interface BufferFlusherDeps {
   readonly pending: WriteBuffer;
   readonly observer: Pick<Observer, 'internalError'> & Pick<StoreObserver, 'indexAnswered'>;
   /** How many writes are buffered while the disk refuses them. Beyond that they are dropped, and the index is rebuilt. */
   readonly maxPending: number;
-  /** Called after a few hundred rows. */
+  /** Called after some fifty rows. */
   readonly onManyWritten: () => void;
   /** Called when the file is damaged: nothing more is written to it. */
   readonly onDamaged: (cause: unknown) => void;
@@ -93,6 +93,15 @@ export class BufferFlusher {
     const hasWritten = this.#hasWritten;
     this.#hasWritten = false;
     return hasWritten;
+  }
+
+  /** To be called by others that have written or removed rows. */
+  wrote(rows: number): void {
+    this.#hasWritten = true;
+    this.#rows += rows;
+    if (this.#rows < manyRows) return;
+    this.#rows = 0;
+    this.#deps.onManyWritten();
   }
 
   get isPaused(): boolean {
@@ -164,18 +173,13 @@ export class BufferFlusher {
   }
 
   #writeSome({ database, writer }: IndexFile, depth: Depth): number {
-    const { pending, observer, onManyWritten } = this.#deps;
+    const { pending, observer } = this.#deps;
     const startedAtMs = this.#limits.now();
     const slice = new Slice(this.#limits);
     inTransaction(database, () => pending.writeSome(writer, slice, depth));
     slice.commit();
     observer.indexAnswered({ operation: 'write', durationMs: this.#limits.now() - startedAtMs });
-    this.#rows += slice.rows;
-    this.#hasWritten = true;
-    if (this.#rows >= manyRows) {
-      this.#rows = 0;
-      onManyWritten();
-    }
+    this.wrote(slice.rows);
     return slice.rows;
   }
 

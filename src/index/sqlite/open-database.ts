@@ -63,8 +63,8 @@ export interface OpenedDatabase {
 /** While an index is rebuilt, the write-ahead log is checkpointed after this many pages of 4 KiB, which takes about 2 ms. */
 const pagesBetweenCheckpoints = 400;
 const cacheKiB = 16 * 1024;
-/** The write-ahead log is truncated to this size after a burst of writes. */
-const maxIdleWalBytes = 4 * 1024 * 1024;
+/** A longer write-ahead log is emptied after the burst of writes that made it. Copying this much to the file takes about 5 ms. */
+export const maxWalBytes = 4 * 1024 * 1024;
 
 /**
  * Opens the index for this process alone. An index is discarded if it is of another version, or if its process ended while it was rebuilt:
@@ -153,7 +153,7 @@ function lock(database: DatabaseSync): void {
   database.exec('PRAGMA auto_vacuum = INCREMENTAL'); // Only a new file takes this.
   database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; BEGIN EXCLUSIVE; COMMIT');
   database.exec(`PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -${cacheKiB}`);
-  database.exec(`PRAGMA journal_size_limit = ${maxIdleWalBytes}`);
+  database.exec(`PRAGMA journal_size_limit = ${maxWalBytes}`);
   database.exec('PRAGMA temp_store = MEMORY');
 }
 

@@ -21,7 +21,7 @@ import { type Digest, parseDigest } from '../../oci/digest.ts';
 import { isMediaType } from '../../oci/media-types.ts';
 import { parseTag } from '../../oci/reference.ts';
 import { digestBytes, numberIn, type Row, textIn } from './rows.ts';
-import type { IndexFiles } from './open-database.ts';
+import { type IndexFiles, maxWalBytes } from './open-database.ts';
 import { bytesOf, databaseSuffixes, textOf } from './schema.ts';
 
 /** With more parents than this it is cheaper to go through the repository's manifests. */
@@ -266,7 +266,7 @@ function linkIn(row: Row): Pick<Link, 'repositoryId' | 'mediaType' | 'size'> {
   };
 }
 
-/** The size of all files of a database. */
+/** The size of all files of a database. Of its write-ahead log only what stays: nothing is evicted for what is emptied in a moment. */
 export async function databaseBytes({
   path,
   files,
@@ -274,7 +274,11 @@ export async function databaseBytes({
   readonly path: string;
   readonly files: Pick<IndexFiles, 'size'>;
 }): Promise<number> {
-  const sizes = await Promise.all(databaseSuffixes.map((suffix) => files.size(`${path}${suffix}`)));
+  const sizeOf = async (suffix: string) => {
+    const size = await files.size(`${path}${suffix}`);
+    return suffix === '-wal' ? Math.min(size, maxWalBytes) : size;
+  };
+  const sizes = await Promise.all(databaseSuffixes.map(sizeOf));
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 

@@ -3,7 +3,7 @@ import type { Observer } from '../../mirror/ports/observer.ts';
 import type { StoreChanges } from '../look-again.ts';
 import type { WriteBuffer } from '../write-buffer.ts';
 import type { BufferFlusher } from './buffer-flusher.ts';
-import type { IndexFiles, SyncedFile } from './open-database.ts';
+import { type IndexFiles, maxWalBytes, type SyncedFile } from './open-database.ts';
 
 export interface ViewSaverDeps {
   /** Path of the index's file. */
@@ -19,8 +19,6 @@ export interface ViewSaverDeps {
 }
 
 const saveEveryMs = 5_000;
-/** Copying this much to the file takes about 5 ms. */
-const maxWalBytes = 4 * 1024 * 1024;
 
 /**
  * Saves the index, so that power loss leaves it sound, and never older than the journal of changes tells. SQLite would sync on the event

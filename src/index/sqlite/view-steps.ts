@@ -15,13 +15,13 @@ import type { WriteBuffer } from '../write-buffer.ts';
 /** What these operations need besides the file. */
 export interface Steps {
   readonly pending: WriteBuffer;
-  readonly flusher: Pick<BufferFlusher, 'ready'>;
+  readonly flusher: Pick<BufferFlusher, 'ready' | 'wrote'>;
   /** Where it is noted what is about to be removed from the store; absent: it is not noted. */
   readonly changes: StoreChanges | undefined;
 }
 
 /** Lets others have their turn. The file may be written to when it resolves, until the caller waits again. */
-async function turn(flusher: Steps['flusher']): Promise<void> {
+async function turn(flusher: Pick<BufferFlusher, 'ready'>): Promise<void> {
   await nextTurn();
   await flusher.ready();
 }
@@ -58,11 +58,13 @@ export async function removeContent(
   const removed: RecordKey[] = [];
   for (const links of remover.removeManyLinks(digest)) {
     removed.push(...links);
+    flusher.wrote(links.length);
     await turn(flusher);
   }
-  inTransaction(database, () => {
-    removed.push(...remover.remove(digest).filter((key) => key.kind !== 'tag' || !pending.hasTag(key)));
-  });
+  const rest: RecordKey[] = [];
+  inTransaction(database, () => rest.push(...remover.remove(digest)));
+  flusher.wrote(rest.length + 1);
+  removed.push(...rest.filter((key) => key.kind !== 'tag' || !pending.hasTag(key)));
   const buffered = pending.forget(digest);
   pending.takeBackNames(digest);
   return distinctRecords([...buffered, ...removed]);
@@ -100,6 +102,7 @@ export async function removeRepository(
     using change = changes?.begin(...some);
     await Promise.all([change?.noted, turn(flusher)]);
     inTransaction(database, () => removed.push(...remover.removeOfRepository(name)));
+    flusher.wrote(some.length);
     await turn(flusher);
   }
 }

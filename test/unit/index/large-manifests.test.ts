@@ -40,9 +40,32 @@ test('the index file shrinks again when the manifests that filled it are gone', 
   });
 });
 
+test('removals alone do not let the write-ahead log grow, and what it has beyond 4 MiB does not count', async () => {
+  const directory = await temporaryDirectory();
+  const { index } = await startCompleteIndex(directory);
+  const digests = Array.from({ length: 2_000 }, (_, number) => digestOf(Buffer.from(`blob ${number}`)));
+  for (const digest of digests) {
+    index.recordContent({ digest, size: 1, isManifest: false, names: [], usedAtMs: 2 });
+    index.recordLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size: 1 });
+  }
+  await index.settled();
+  let longest = 0;
+  for (const digest of digests) {
+    await index.forget(digest);
+    const [walBytes, tableBytes] = await Promise.all(['-wal', ''].map((suffix) => sizeOf(directory, suffix)));
+    longest = Math.max(longest, walBytes ?? 0);
+    expect(await index.fileBytes()).toBeLessThanOrEqual(4 * 1024 * 1024 + 2 * (tableBytes ?? 0));
+  }
+  expect(longest).toBeLessThan(8 * 1024 * 1024);
+});
+
+async function sizeOf(directory: string, suffix: string): Promise<number> {
+  return (await stat(join(directory, `index.sqlite${suffix}`))).size;
+}
+
 /** Whether the file without its log has more than 1.5 MiB. */
 async function isLong(directory: string): Promise<boolean> {
-  return (await stat(join(directory, 'index.sqlite'))).size > 1.5 * 1024 * 1024;
+  return (await sizeOf(directory, '')) > 1.5 * 1024 * 1024;
 }
 
 test('a query does not wait for the digests of other manifests to be written', async () => {
