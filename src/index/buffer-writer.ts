@@ -12,6 +12,26 @@ export interface BufferedTag {
   readonly source: 'mirror' | 'store';
 }
 
+/** Rows of one kind, in the order in which they were buffered. */
+export class BufferedRows<Key, Row> extends Map<Key, Row> {
+  /** How many were written so far. */
+  #written = 0;
+
+  /** To be called after a row was written. One that has changed meanwhile is buffered anew, behind all others. */
+  wrote(key: Key, row: Row): void {
+    this.#written += 1;
+    const latest = this.get(key);
+    this.delete(key);
+    if (latest !== undefined && latest !== row) this.set(key, latest);
+  }
+
+  /** @returns a function that tells whether all rows that are buffered now were written. */
+  mark(): () => boolean {
+    const end = this.#written + this.size;
+    return () => this.size === 0 || this.#written >= end;
+  }
+}
+
 /** Takes the buffered writes. Writing the same twice changes nothing. */
 export interface BufferWriter {
   /** Writes the content without the digests it names. */

@@ -2,7 +2,7 @@ import type { RecordKey } from '../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../mirror/ports/repository-id.ts';
 import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
 import type { Digest } from '../oci/digest.ts';
-import type { BufferedTag, BufferWriter, Slice } from './buffer-writer.ts';
+import { BufferedRows, type BufferedTag, type BufferWriter, type Slice } from './buffer-writer.ts';
 
 /**
  * Which buffered writes are applied before a query. `rows`: content, uses, links and tags, a few for each request; `evictions`: also the
@@ -17,11 +17,12 @@ export type Depth = 'rows' | 'evictions' | 'all';
 export class WriteBuffer {
   readonly #unnamed = new Set<Digest>();
   readonly #names: NameBuffer;
-  readonly #contents = new Map<Digest, IndexedContent>();
-  readonly #uses = new Map<Digest, number>();
-  readonly #links = new Map<string, Link>();
-  readonly #repositoryUses = new Map<string, number>();
-  readonly #tags = new Map<string, BufferedTag>();
+  readonly #contents = new BufferedRows<Digest, IndexedContent>();
+  readonly #uses = new BufferedRows<Digest, number>();
+  readonly #links = new BufferedRows<string, Link>();
+  readonly #repositoryUses = new BufferedRows<string, number>();
+  readonly #tags = new BufferedRows<string, BufferedTag>();
+  readonly #rows = [this.#contents, this.#uses, this.#links, this.#repositoryUses, this.#tags];
   /** Uses of content that the index does not have yet: a running rebuild will add it. */
   readonly #earlyUses = new Map<Digest, number>();
   #isRebuilding = true;
@@ -44,7 +45,6 @@ export class WriteBuffer {
     return this.#links.size + this.#tags.size;
   }
 
-  /** Whether names were dropped, because too many were waiting. */
   get hasDroppedNames(): boolean {
     return this.#names.hasDropped;
   }
@@ -55,9 +55,15 @@ export class WriteBuffer {
   }
 
   sizeOf(depth: Depth): number {
-    const rows = this.#contents.size + this.#uses.size + this.#links.size + this.#repositoryUses.size + this.#tags.size;
+    const rows = this.#rows.reduce((sum, { size }) => sum + size, 0);
     if (depth === 'rows') return rows;
     return rows + this.#unnamed.size + (depth === 'all' ? this.#names.size : 0);
+  }
+
+  /** @returns a function that tells whether all rows that are buffered now were written. Later ones may be written before them. */
+  mark(): () => boolean {
+    const marks = this.#rows.map((rows) => rows.mark());
+    return () => marks.every((isWritten) => isWritten());
   }
 
   /** The manifests that name `child`, among the names that are not in the file yet. */
@@ -131,10 +137,7 @@ export class WriteBuffer {
 
   /** Drops everything about a digest. @returns the records of the dropped links and tags. */
   forget(digest: Digest): readonly RecordKey[] {
-    this.#contents.delete(digest);
-    this.#names.delete(digest);
-    this.#uses.delete(digest);
-    this.#earlyUses.delete(digest);
+    for (const buffer of [this.#contents, this.#names, this.#uses, this.#earlyUses]) buffer.delete(digest);
     const links = removeWhere(this.#links, (link) => link.digest === digest);
     const tags = removeWhere(this.#tags, (tag) => tag.digest === digest);
     return recordsOf(links, tags);
@@ -148,36 +151,34 @@ export class WriteBuffer {
     return recordsOf(links, tags);
   }
 
-  /** Drops all writes. */
   clear(): void {
-    const writes = [this.#unnamed, this.#contents, this.#uses, this.#links, this.#tags, this.#earlyUses];
-    for (const buffer of [...writes, this.#repositoryUses, this.#names]) buffer.clear();
+    for (const buffer of [...this.#rows, this.#unnamed, this.#earlyUses, this.#names]) buffer.clear();
   }
 
   /** Applies as many writes as the slice takes. They stay buffered until the slice is committed; what is buffered anew by then stays. */
   writeSome(writer: BufferWriter, slice: Slice, depth: Depth): void {
     slice.each(this.#contents, ([digest, content]) => {
       writer.content(content);
-      slice.wrote(1, () => this.#contents.get(digest) === content && this.#contents.delete(digest));
+      slice.wrote(1, () => this.#contents.wrote(digest, content));
     });
     slice.each(this.#uses, ([digest, atMs]) => {
       const isKnown = writer.use(digest, atMs);
       slice.wrote(1, () => {
-        if (this.#uses.get(digest) === atMs) this.#uses.delete(digest);
+        this.#uses.wrote(digest, atMs);
         if (!isKnown) this.keepEarlyUse(digest, atMs);
       });
     });
     slice.each(this.#links, ([key, link]) => {
       writer.link(link);
-      slice.wrote(1, () => this.#links.get(key) === link && this.#links.delete(key));
+      slice.wrote(1, () => this.#links.wrote(key, link));
     });
     slice.each(this.#repositoryUses, ([repository, atMs]) => {
       writer.repositoryUse(repository, atMs);
-      slice.wrote(1, () => this.#repositoryUses.get(repository) === atMs && this.#repositoryUses.delete(repository));
+      slice.wrote(1, () => this.#repositoryUses.wrote(repository, atMs));
     });
     slice.each(this.#tags, ([key, tag]) => {
       writer.tag(tag);
-      slice.wrote(1, () => this.#tags.get(key) === tag && this.#tags.delete(key));
+      slice.wrote(1, () => this.#tags.wrote(key, tag));
     });
     if (depth !== 'rows') slice.each(this.#unnamed, (parent) => this.#writeUnnamed(writer, parent, slice));
     if (depth === 'all' && this.#unnamed.size === 0) this.#names.writeSome(writer, slice);

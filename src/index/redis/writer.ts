@@ -59,9 +59,10 @@ export class Writer {
   /** Writes what is buffered now. @throws NotOpen, or the failure of a script */
   async settle(depth: Depth = 'all'): Promise<void> {
     const { pending } = this.#deps;
+    const isWritten = pending.mark();
     for (let left = this.#sizeOf(depth); this.#sizeOf(depth) > 0; ) {
       left -= await this.#turns.take(() => this.#write(depth));
-      if (left <= 0 && (depth === 'rows' || !pending.hasUnnamed)) return;
+      if (left <= 0 && isWritten() && (depth === 'rows' || !pending.hasUnnamed)) return;
     }
   }
 

@@ -124,12 +124,13 @@ export class BufferFlusher {
   /** Resolves when the writes that are buffered now are on the disk, or the disk refused them. */
   async settle(depth: Depth = 'all'): Promise<void> {
     const { pending } = this.#deps;
+    const isWritten = pending.mark();
     for (let left = pending.sizeOf(depth); pending.sizeOf(depth) > 0; ) {
       if (this.#pause) await this.ready();
       const rows = this.#write(depth);
       if (rows === undefined) return;
       left -= rows;
-      if (left <= 0 && (depth === 'rows' || !pending.hasUnnamed)) return;
+      if (left <= 0 && isWritten() && (depth === 'rows' || !pending.hasUnnamed)) return;
       await nextTurn();
     }
   }

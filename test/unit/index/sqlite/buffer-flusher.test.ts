@@ -58,9 +58,11 @@ async function flusherOver({ maxPending = 1000 } = {}) {
     }
   };
   const rows = (): unknown => database.prepare('SELECT count(*) AS rows FROM content').get()?.['rows'];
+  const usesSince = (atMs: number): unknown =>
+    database.prepare('SELECT count(*) AS uses FROM content WHERE used_at >= ?').get(atMs)?.['uses'];
   const fill = (): void => database.exec('PRAGMA max_page_count = 1');
   const empty = (): void => database.exec('PRAGMA max_page_count = 100000');
-  return { flusher, pending, failures, writes, note, rows, fill, empty };
+  return { flusher, pending, failures, writes, note, rows, usesSince, fill, empty };
 }
 
 test('a few buffered writes wait for more, many are written at once, a bounded number per event loop turn', async () => {
@@ -110,6 +112,24 @@ test('while the disk rejects writes, buffering does not delay its callers', asyn
   note(300);
   for (let turn = 0; turn < 10; turn += 1) await nextTurn();
   expect(failures).toHaveLength(1);
+});
+
+test('a query sees every write before it, however many others are buffered while it waits', async () => {
+  const { flusher, pending, note, rows, usesSince } = await flusherOver();
+  note(150);
+  for (let number = 0; number < 150; number += 1)
+    pending.addUse(digestOf(Buffer.from(`content ${number}`)), 1_000 + number);
+  let isSettled = false;
+  const settled = flusher.settle('rows').then(() => {
+    isSettled = true;
+  });
+  while (!isSettled) {
+    note(150); // Contents are written before uses.
+    await nextTurn();
+  }
+  await settled;
+  expect(rows()).toBeGreaterThan(150);
+  expect(usesSince(1_000)).toBe(150);
 });
 
 test('a disk that rejects writes for long does not fill the memory: the index must be rebuilt then', async () => {
