@@ -1,7 +1,7 @@
 /** `npm run crash`: kills the mirror at many moments of a pull and writes the results to docs/crash.md. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 
@@ -32,7 +32,8 @@ SIGKILL ${killed} times. The moments are pseudo-random and the same in every run
 | --- | --- |
 ${rows.toSorted().join('\n')}
 
-${new Date().toISOString().slice(0, 10)}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}, in ${Math.round(durationMs / 1000)} s.
+${new Date().toISOString().slice(0, 10)}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}, in ${Math.round(durationMs / 1000)} s
+(load ${Math.round(loadavg()[1] ?? 0)}).
 
 \`npm run crash\` repeats the test and writes this page. Every test run does it 40 times (\`test/app/crash.test.ts\`). The tests also kill the
 process at every named step of writing a blob, a record and a checkpoint (\`src/storage/filesystem/failpoints.ts\`).
