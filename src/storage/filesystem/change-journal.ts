@@ -170,12 +170,14 @@ export class ChangeJournal {
     return epoch;
   }
 
-  /** Numbers are not used again: an index that names an epoch of a journal that was removed must not find another. */
+  /**
+   * Numbers are not used again: an index that names an epoch of a journal that was removed must not find another. An epoch that has no file
+   * is a previous one too: what was changed in it is not known.
+   */
   async #begin(): Promise<void> {
     const { path, files, folders, clock, observer, hold } = this.#deps;
-    const previous = this.#names.at(-1)?.number ?? 0;
-    const known = Math.max(previous, this.#epochs.at(-1)?.number ?? 0);
-    const name = { previous, number: Math.max(known + 1, clock.now()) };
+    const previous = Math.max(this.#names.at(-1)?.number ?? 0, this.#epochs.at(-1)?.number ?? 0);
+    const name = { previous, number: Math.max(previous + 1, clock.now()) };
     let file: OpenFile | undefined;
     try {
       await hold();

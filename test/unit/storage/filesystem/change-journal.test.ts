@@ -99,6 +99,27 @@ test('on a full disk changes are made without being noted, and no later start re
   expect(await next.journal.changedSince(since)).toBeUndefined();
 });
 
+test('after changes that could not be noted in a file of their own, no later start relies on the journal', async () => {
+  const disk = new PowerLossDisk();
+  const { journal, failures } = await journalOn(disk);
+  const since = journal.current;
+  await journal.begin(first).noted;
+  disk.before = (operation, path) => {
+    if (operation === 'open' && path.includes('changes/'))
+      throw Object.assign(new Error('no descriptors'), { code: 'EMFILE' });
+  };
+  await journal.rotate();
+  await journal.begin(second).noted;
+  expect(failures).toHaveLength(1);
+  disk.before = () => {};
+  await journal.rotate();
+  await journal.begin(first).noted;
+
+  const next = await journalOn(disk);
+  expect(await next.journal.changedSince(since)).toBeUndefined();
+  expect(await next.journal.changedSince(journal.current)).toEqual({ contents: [first], records: [] });
+});
+
 test('changes that no index takes do not fill the disk', async () => {
   const { journal, failures, epochs } = await journalOn(new PowerLossDisk());
   const many = Array.from({ length: 201 }, (_, some) =>
