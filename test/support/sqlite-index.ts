@@ -1,8 +1,9 @@
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
+import type { StoreChanges } from '../../src/index/look-again.ts';
 import { SqliteIndex } from '../../src/index/sqlite/sqlite-index.ts';
 import { DurableFolders } from '../../src/storage/filesystem/durable-folders.ts';
-import { nodeFiles } from '../../src/storage/filesystem/file-system.ts';
+import { type FileSystem, nodeFiles } from '../../src/storage/filesystem/file-system.ts';
 import { ManualClock } from './manual-clock.ts';
 
 export interface StartedIndex {
@@ -17,14 +18,17 @@ export const never: AbortSignal = new AbortController().signal;
 
 export interface IndexOptions {
   readonly keep?: readonly string[];
+  /** In place of the machine's. */
+  readonly files?: FileSystem;
+  readonly changes?: StoreChanges;
 }
 
-export function indexAt(directory: string, options: IndexOptions = {}): StartedIndex {
+export function indexAt(directory: string, { files = nodeFiles, ...options }: IndexOptions = {}): StartedIndex {
   const failures: unknown[] = [];
   const index = new SqliteIndex({
     ...options,
     path: join(directory, 'index.sqlite'),
-    files: new DurableFolders({ files: nodeFiles }),
+    files: new DurableFolders({ files }),
     clock: new ManualClock(),
     runs: undisturbed,
     observer: { internalError: ({ cause }) => failures.push(cause), indexAnswered: () => {} },

@@ -36,6 +36,8 @@ export class ViewSaver {
   #file: SyncedFile | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
+  /** Whether the file itself was ever synced. A rebuild writes to it without syncing. */
+  #isSound = false;
   #saving: Promise<void> | undefined;
 
   constructor(database: DatabaseSync, deps: ViewSaverDeps) {
@@ -51,7 +53,7 @@ export class ViewSaver {
 
   /** Never rejects: a failure is reported, and what could not be saved is looked at again after a crash. */
   async save(): Promise<void> {
-    await this.#saving;
+    while (this.#saving) await this.#saving;
     this.#saving = this.#saveOnce();
     await this.#saving;
   }
@@ -96,6 +98,7 @@ export class ViewSaver {
     try {
       await changes?.rotate();
       await flusher.settle();
+      if (!this.#isSound) await this.#sync(); // Before an epoch says that it is.
       if (this.#isOver) return;
       const epoch = isComplete() && pending.size === 0 ? changes?.oldestNeeded : undefined;
       if (epoch !== undefined)
@@ -122,6 +125,7 @@ export class ViewSaver {
         await this.#file.sync();
         this.#checkpoint('TRUNCATE');
         await log.sync();
+        this.#isSound = true;
       } finally {
         resume();
       }

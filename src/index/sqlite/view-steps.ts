@@ -26,6 +26,15 @@ async function turn(flusher: Pick<BufferFlusher, 'ready'>): Promise<void> {
   await flusher.ready();
 }
 
+/** Resolves when a change is noted and the file may be written to: in this order, since the index may be saved meanwhile. */
+async function notedBefore(
+  change: { readonly noted: Promise<void> } | undefined,
+  flusher: Steps['flusher'],
+): Promise<void> {
+  await change?.noted;
+  await turn(flusher);
+}
+
 /** Evictable content after `after`, at most `limit` items. */
 export async function evictableOf(
   { reader }: OpenView,
@@ -54,7 +63,7 @@ export async function removeContent(
   digest: Digest,
 ): Promise<readonly RecordKey[]> {
   using change = changes?.begin(digest, ...remover.recordsOf(digest));
-  if (change) await Promise.all([change.noted, turn(flusher)]);
+  if (change) await notedBefore(change, flusher);
   const removed: RecordKey[] = [];
   for (const links of remover.removeManyLinks(digest)) {
     removed.push(...links);
@@ -100,7 +109,7 @@ export async function removeRepository(
     const some = remover.recordsOfRepository(name);
     if (some.length === 0) return distinctRecords(removed);
     using change = changes?.begin(...some);
-    await Promise.all([change?.noted, turn(flusher)]);
+    await notedBefore(change, flusher);
     inTransaction(database, () => removed.push(...remover.removeOfRepository(name)));
     flusher.wrote(some.length);
     await turn(flusher);
