@@ -30,7 +30,7 @@ interface Row {
 }
 
 const noStoredLinks = { borrowable: async () => [], linked: () => {}, names: () => {}, forget: () => {} };
-const nothing = { bytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
+const nothing = { bytes: 0, manifestBytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
 const never = new AbortController().signal;
 
 async function startedIndex(redis: TestRedis): Promise<RedisIndex> {

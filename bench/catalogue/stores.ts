@@ -27,7 +27,7 @@ const observer = {
   redisAnswered: () => {},
   redisChanged: () => {},
 };
-const nothing = { bytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
+const nothing = { bytes: 0, manifestBytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
 const noStoredLinks = { borrowable: async () => [], linked: () => {}, names: () => {}, forget: () => {} };
 
 /** Makes an empty store whose index says that it has as much. A mirror that is started on it uses that index. */

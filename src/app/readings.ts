@@ -10,7 +10,7 @@ import type { Stores } from './stores.ts';
 /** How long a scrape or a probe waits for the disk. */
 const readWithinMs = 1_000;
 const unknownUse = { bytes: Number.NaN, files: Number.NaN };
-const unknownTotals = { bytes: Number.NaN, manifests: Number.NaN, blobs: Number.NaN };
+const unknownTotals = { bytes: Number.NaN, manifestBytes: Number.NaN, manifests: Number.NaN, blobs: Number.NaN };
 
 /** How often the least recently used content is looked up. */
 const lookUpOldestEveryMs = 60_000;

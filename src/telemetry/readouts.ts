@@ -1,4 +1,5 @@
 import type { Registry } from 'prom-client';
+import type { Totals } from '../mirror/ports/store-index.ts';
 import { type Maker, makerFor } from './instruments.ts';
 
 /** The values that are read from the parts at each scrape. */
@@ -16,7 +17,7 @@ export interface EventReadings {
 
 /** Of the store and its index, and of the shared bucket. What is not known is NaN. */
 export interface StoreReadings {
-  readonly totals: () => Promise<{ readonly bytes: number; readonly manifests: number; readonly blobs: number }>;
+  readonly totals: () => Promise<Pick<Totals, 'bytes' | 'manifestBytes' | 'manifests' | 'blobs'>>;
   readonly freeBytes: () => Promise<number>;
   readonly diskBytes: () => Promise<number>;
   readonly pendingBytes: () => number;
@@ -98,7 +99,11 @@ function contentReadouts({ readout, readouts }: Maker, readings: StoreReadings):
     set({ kind: 'manifest' }, manifests);
     set({ kind: 'blob' }, blobs);
   });
-  readout('cache_bytes', 'Total length of stored blobs and manifests.', async () => (await totals()).bytes);
+  readouts('cache_bytes', 'Total length of stored blobs and manifests.', ['kind'], async (set) => {
+    const { bytes, manifestBytes } = await totals();
+    set({ kind: 'manifest' }, manifestBytes);
+    set({ kind: 'blob' }, bytes - manifestBytes);
+  });
   readout(
     'cache_oldest_access_timestamp_seconds',
     'When the content was last used that would be evicted next; read once a minute. NaN if there is none.',

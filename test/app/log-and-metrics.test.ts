@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { image } from '../support/images.ts';
 import { get, pullAll } from '../support/pull.ts';
+import { startApp } from '../support/start-app.ts';
 import { mirrorOf, startMirror } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
@@ -33,6 +34,19 @@ test('every request has one line in the log, without its query', async () => {
   });
   expect(lines.map(({ path }) => path)).toContain('/elsewhere');
   expect(JSON.stringify(mirror.logLines())).not.toContain('hidden-secret');
+});
+
+test('an operator sees how many bytes of the store are manifests, and how many are blobs', async () => {
+  const upstream = await startFakeRegistry();
+  const pulled = image();
+  upstream.content.add(repository, '1', pulled);
+  const app = await startApp(mirrorOf(upstream));
+  await pullAll(app, repository, '1');
+  await app.quiet();
+  const metrics = await app.metrics();
+  const stored = ['manifest', 'blob'].map((kind) => metrics.sum('layerwell_cache_bytes', { kind }));
+  const blobBytes = pulled.blobs.reduce((sum, { bytes }) => sum + bytes.byteLength, 0);
+  expect(stored).toEqual([pulled.manifest.bytes.byteLength, blobBytes]);
 });
 
 /** Names, types and labels of the table on the page. */

@@ -27,7 +27,7 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       indexBlob(index, 'config', { size: 7 });
       indexManifest(index, 'manifest', [layer]);
       indexBlob(index, 'layer', { size: 5_000_000_000 });
-      expect(await index.totals()).toMatchObject({ bytes: 5_000_000_008, manifests: 1, blobs: 2 });
+      expect(await index.totals()).toMatchObject({ bytes: 5_000_000_008, manifestBytes: 1, manifests: 1, blobs: 2 });
       indexBlob(index, 'layer', { size: 5_000_000_000 });
       expect(await index.totals()).toMatchObject({ bytes: 5_000_000_008, manifests: 1, blobs: 2 });
     });
@@ -53,17 +53,17 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       const digest = indexBlob(index, 'thing', { size: 10 });
       await index.totals();
       indexBlob(index, 'thing', { size: 12 });
-      expect(await index.totals()).toMatchObject({ bytes: 12, manifests: 0, blobs: 1 });
+      expect(await index.totals()).toMatchObject({ bytes: 12, manifestBytes: 0, manifests: 0, blobs: 1 });
       index.recordContent({ digest, size: 12, isManifest: true, names: [], usedAtMs: 0 });
-      expect(await index.totals()).toMatchObject({ bytes: 12, manifests: 1, blobs: 0 });
-      indexBlob(index, 'thing', { size: 12 });
-      expect(await index.totals()).toMatchObject({ bytes: 12, manifests: 1, blobs: 0 });
+      expect(await index.totals()).toMatchObject({ bytes: 12, manifestBytes: 12, manifests: 1, blobs: 0 });
+      indexBlob(index, 'thing', { size: 14 });
+      expect(await index.totals()).toMatchObject({ bytes: 14, manifestBytes: 14, manifests: 1, blobs: 0 });
       indexManifest(index, 'other', []);
       indexBlob(index, 'other');
-      expect(await index.totals()).toMatchObject({ bytes: 22, manifests: 2, blobs: 0 });
+      expect(await index.totals()).toMatchObject({ bytes: 24, manifestBytes: 24, manifests: 2, blobs: 0 });
       await index.forget(named('other'));
       await index.forget(digest);
-      expect(await index.totals()).toMatchObject({ bytes: 0, manifests: 0, blobs: 0 });
+      expect(await index.totals()).toMatchObject({ bytes: 0, manifestBytes: 0, manifests: 0, blobs: 0 });
     });
   });
 

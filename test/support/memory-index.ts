@@ -79,11 +79,12 @@ export class MemoryIndex implements Index {
 
   async totals(): Promise<Totals> {
     const all = [...this.contents.values()];
-    const manifests = all.filter((content) => content.isManifest).length;
+    const manifests = all.filter((content) => content.isManifest);
     const bytesOf = (contents: readonly IndexedContent[]) => contents.reduce((sum, { size }) => sum + size, 0);
     const keptBytes = bytesOf(all.filter(({ digest }) => this.#isKept(digest)));
     const bytes = bytesOf(all);
-    return { bytes, diskBytes: bytes, records: 0, manifests, blobs: all.length - manifests, keptBytes };
+    const counts = { manifests: manifests.length, blobs: all.length - manifests.length };
+    return { bytes, manifestBytes: bytesOf(manifests), diskBytes: bytes, records: 0, keptBytes, ...counts };
   }
 
   async evictable({

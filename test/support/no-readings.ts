@@ -8,7 +8,7 @@ export const noReadings: Readings = {
   scrubEveryMs: 0,
   scrubTimes: () => ({}),
   use: async () => ({ bytes: 0, files: 0 }),
-  totals: async () => ({ bytes: 0, manifests: 0, blobs: 0 }),
+  totals: async () => ({ bytes: 0, manifestBytes: 0, manifests: 0, blobs: 0 }),
   freeBytes: async () => 0,
   diskBytes: async () => 0,
   pendingBytes: () => 0,

@@ -25,7 +25,7 @@ export interface RedisIndexOptions extends IndexOptions {
   readonly clock?: ManualClock;
 }
 
-const nothing: Totals = { bytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
+const nothing: Totals = { bytes: 0, manifestBytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
 
 /** A store without records. */
 export const noStoredLinks: RedisIndexDeps['storedLinks'] = {

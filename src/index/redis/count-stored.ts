@@ -28,7 +28,7 @@ export async function countStored({
   }
   for await (const { kind } of inTurns(records.list(), signal))
     if (kind === 'tag' || kind === 'manifest' || kind === 'blob') counted.records += 1;
-  return { ...counted, keptBytes: 0, manifests: 0 };
+  return { ...counted, keptBytes: 0, manifests: 0, manifestBytes: 0 };
 }
 
 async function* inTurns<Value>(values: AsyncIterable<Value>, signal: AbortSignal): AsyncIterable<Value> {

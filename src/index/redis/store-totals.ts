@@ -2,7 +2,7 @@ import { bytesOnDisk } from '../../mirror/ports/record-store.ts';
 import type { EvictableContent, IndexedContent, Totals } from '../../mirror/ports/store-index.ts';
 import type { WriteBuffer } from '../write-buffer.ts';
 
-const nothing: Totals = { bytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
+const nothing: Totals = { bytes: 0, manifestBytes: 0, diskBytes: 0, keptBytes: 0, manifests: 0, blobs: 0, records: 0 };
 
 /**
  * The totals of the store, known also while Redis does not answer: only this process changes the store. They are those of the view and of
@@ -62,6 +62,7 @@ function changed(
   return {
     ...totals,
     bytes: totals.bytes + by * size,
+    manifestBytes: totals.manifestBytes + (isManifest ? by * size : 0),
     diskBytes: totals.diskBytes + by * bytesOnDisk(size),
     manifests: totals.manifests + (isManifest ? by : 0),
     blobs: totals.blobs + (isManifest ? 0 : by),

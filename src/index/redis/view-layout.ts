@@ -67,7 +67,7 @@ export const keysByName = `
 local ${names.map((name) => name.toUpperCase()).join(', ')} = unpack(KEYS)
 local call = redis.call
 local function counted()
-  return call('HMGET', STATE, 'bytes', 'disk', 'kept', 'manifests', 'blobs', 'records')
+  return call('HMGET', STATE, 'bytes', 'disk', 'kept', 'manifests', 'blobs', 'records', 'manifestbytes')
 end
 `;
 

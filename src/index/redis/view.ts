@@ -23,6 +23,14 @@ if isNew then
   ${makeEmpty}
   call('HSET', STATE, 'version', '${layoutVersion}', 'rebuild', 0, 'bytes', 0, 'disk', 0, 'kept', 0, 'manifests', 0, 'blobs', 0, 'records', 0)
 end
+if not call('HGET', STATE, 'manifestbytes') then
+  local bytes = 0
+  for _, digest in ipairs(call('HKEYS', IMAGES)) do
+    local row = digest ~= '' and call('HGET', CONTENT, digest)
+    if row then bytes = bytes + select(3, struct.unpack('>BI3I6', row)) end
+  end
+  call('HSET', STATE, 'manifestbytes', bytes)
+end
 local isSeen = not isNew and ARGV[3] ~= '' and call('HGET', STATE, 'run') == ARGV[3]
 local isComplete = isSeen and call('HGET', STATE, 'complete') == '1' and call('HGET', STATE, 'keep') == ARGV[4]
 if not isComplete then call('HINCRBY', STATE, 'rebuild', 1) end
@@ -165,9 +173,10 @@ export class View {
 }
 
 function totalsIn(reply: Reply | undefined): Totals {
-  const [bytes, diskBytes, keptBytes, manifests, blobs, records] = listIn(reply).map(numberIn);
+  const [bytes, diskBytes, keptBytes, manifests, blobs, records, manifestBytes] = listIn(reply).map(numberIn);
   return {
     bytes: bytes ?? 0,
+    manifestBytes: manifestBytes ?? 0,
     diskBytes: diskBytes ?? 0,
     keptBytes: keptBytes ?? 0,
     manifests: manifests ?? 0,

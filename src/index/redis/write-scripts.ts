@@ -10,7 +10,7 @@ const maxClockErrorMs = 24 * 3_600_000;
 
 /** Totals are kept beside the rows, and change in the same script. */
 const totals = `
-local delta = {bytes = 0, disk = 0, kept = 0, manifests = 0, blobs = 0, records = 0}
+local delta = {bytes = 0, disk = 0, kept = 0, manifests = 0, blobs = 0, records = 0, manifestbytes = 0}
 local function onDisk(size) return math.ceil(size / 4096) * 4096 end
 local function count(content, sign, kept)
   delta.bytes = delta.bytes + sign * content.size
@@ -18,6 +18,7 @@ local function count(content, sign, kept)
   if kept then delta.kept = delta.kept + sign * onDisk(content.size) end
   local kind = content.manifest == 1 and 'manifests' or 'blobs'
   delta[kind] = delta[kind] + sign
+  delta.manifestbytes = delta.manifestbytes + sign * content.manifest * content.size
 end
 `;
 

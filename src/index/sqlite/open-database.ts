@@ -5,7 +5,14 @@ import { refusesForNow } from '../../mirror/ports/blob-store.ts';
 import { catalogueSchema } from './catalogue/images-schema.ts';
 import { inTransaction, numberIn, recentIn, textIn } from './rows.ts';
 import type { ChangedThings, StoreChanges } from '../look-again.ts';
-import { databaseSuffixes, maxClockErrorMs, schema, schemaVersion, totalsSchema } from './schema.ts';
+import {
+  databaseSuffixes,
+  manifestTotalsSchema,
+  maxClockErrorMs,
+  schema,
+  schemaVersion,
+  totalsSchema,
+} from './schema.ts';
 
 /** What an index needs from the file system, to create its file and to remove a broken one. */
 export interface IndexFiles {
@@ -175,6 +182,7 @@ async function take(
   if (!isClosed && !changed) throw new NotClosed('its process ended before it was closed');
   const watchingSinceMs = hasSeenLastRun ? numberIn(state, 'watching_since') : nowMs;
   inTransaction(database, () => {
+    if (!hasManifestTotals(database)) database.exec(manifestTotalsSchema);
     applyKeep(database, rules);
     endFutureUses(database, nowMs);
   });
@@ -204,6 +212,11 @@ function endFutureUses(database: DatabaseSync, nowMs: number): void {
     .prepare(`UPDATE content INDEXED BY evictable SET used_at = ?1 WHERE named_by = 0 AND kept_by = 0 AND ${inFuture}`)
     .run(nowMs);
   database.prepare(`UPDATE repositories INDEXED BY repositories_by_use SET used_at = ?1 WHERE ${inFuture}`).run(nowMs);
+}
+
+/** Not in an index that an earlier release made. */
+function hasManifestTotals(database: DatabaseSync): boolean {
+  return database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'manifest_totals'").get() !== undefined;
 }
 
 function isEmpty(database: DatabaseSync): boolean {

@@ -22,6 +22,7 @@ export const bytesOf = (column: string): string => `unhex(substr(${column}, 8))`
  *     tags      which digest a tag points at
  *     recent    what was written last, by epochs of the journal of changes: a file may be missing that is written only afterwards
  *     totals    sums over `content`, and the number of links and tags
+ *     manifest_totals  the length of the manifests
  *     state     whether the file was closed, and complete; the number of the last rebuild; the last run of the store that it saw; since when
  *               every use is recorded; the `storage.keep` that `kept` follows; and the epoch of the journal of changes before which nothing
  *               is missing, null if something may be
@@ -116,6 +117,18 @@ export const totalsSchema = `
   CREATE TRIGGER link_gone AFTER DELETE ON links BEGIN UPDATE totals SET records = records - 1; END;
   CREATE TRIGGER tag_noted AFTER INSERT ON tags BEGIN UPDATE totals SET records = records + 1; END;
   CREATE TRIGGER tag_gone AFTER DELETE ON tags BEGIN UPDATE totals SET records = records - 1; END;
+`;
+
+/** Kept apart from `totals`, so that an index without it need not be discarded: it is counted once when that is opened. */
+export const manifestTotalsSchema = `
+  CREATE TABLE manifest_totals (bytes INTEGER NOT NULL) STRICT;
+  INSERT INTO manifest_totals SELECT coalesce(sum(size), 0) FROM content WHERE is_manifest = 1;
+  CREATE TRIGGER manifest_bytes_added AFTER INSERT ON content WHEN NEW.is_manifest = 1
+    BEGIN UPDATE manifest_totals SET bytes = bytes + NEW.size; END;
+  CREATE TRIGGER manifest_bytes_changed AFTER UPDATE OF size, is_manifest ON content WHEN NEW.is_manifest = 1 OR OLD.is_manifest = 1
+    BEGIN UPDATE manifest_totals SET bytes = bytes + NEW.is_manifest * NEW.size - OLD.is_manifest * OLD.size; END;
+  CREATE TRIGGER manifest_bytes_removed AFTER DELETE ON content WHEN OLD.is_manifest = 1
+    BEGIN UPDATE manifest_totals SET bytes = bytes - OLD.size; END;
 `;
 
 /** A use further ahead came from a wrong wall clock. Milliseconds. */

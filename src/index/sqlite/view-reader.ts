@@ -97,7 +97,9 @@ export class ViewReader {
     this.#stalest = database.prepare(
       'SELECT name, used_at FROM repositories INDEXED BY stalest WHERE kept = 0 ORDER BY used_at, name LIMIT 1 OFFSET ?',
     );
-    this.#totals = database.prepare('SELECT bytes, disk_bytes, kept_bytes, manifests, blobs, records FROM totals');
+    this.#totals = database.prepare(
+      'SELECT totals.bytes, manifest_totals.bytes AS manifest_bytes, disk_bytes, kept_bytes, manifests, blobs, records FROM totals, manifest_totals',
+    );
     this.#evictable = database.prepare(`
       SELECT digest, size, used_at, is_manifest FROM content INDEXED BY evictable WHERE named_by = 0 AND kept_by = 0
       AND (used_at, digest) > (?, ?) ORDER BY used_at, digest LIMIT ?`);
@@ -184,6 +186,7 @@ export class ViewReader {
     const row = this.#totals.get() ?? {};
     return {
       bytes: numberIn(row, 'bytes'),
+      manifestBytes: numberIn(row, 'manifest_bytes'),
       manifests: numberIn(row, 'manifests'),
       blobs: numberIn(row, 'blobs'),
       diskBytes: numberIn(row, 'disk_bytes'),

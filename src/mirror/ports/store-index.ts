@@ -29,9 +29,11 @@ export interface Link {
 export interface Totals {
   /** The length of visible content, without downloads and quarantine. */
   readonly bytes: number;
+  /** The part of `bytes` that is manifests. */
+  readonly manifestBytes: number;
   readonly manifests: number;
   readonly blobs: number;
-  /** The same in whole blocks of the disk. */
+  /** `bytes` in whole blocks of the disk. */
   readonly diskBytes: number;
   /** The part of `diskBytes` that repositories named by `storage.keep` are linked to. It is never evicted. */
   readonly keptBytes: number;

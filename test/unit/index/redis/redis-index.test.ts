@@ -35,6 +35,18 @@ test('a view that was closed is complete for the next run of its store, and has 
   expect(await next.index.forget(manifest)).toEqual([{ kind: 'tag', repositoryId, tag: latest }]);
 });
 
+test('a view of a release that did not count the bytes of manifests is kept, and counts them from then on', async () => {
+  const { index, redis, storeId, key } = await completeIndex({ run: 'second', lastRun: 'first' });
+  indexImage(index);
+  await index.stop();
+  expect(await redis.ask('HDEL', key('state'), 'manifestbytes')).toContain('1');
+  const { index: next } = await startRedisIndex(redis.settings, { storeId, run: 'third', lastRun: 'second' });
+  expect(next.needsRebuild).toBe(false);
+  expect(await next.totals()).toMatchObject({ bytes: 11, manifestBytes: 1 });
+  await next.forget(manifest);
+  expect(await next.totals()).toMatchObject({ bytes: 10, manifestBytes: 0 });
+});
+
 test('a Redis that hangs for a moment while the index is stopped costs no rebuild', async () => {
   const { index, redis, storeId, connection } = await completeIndex({ run: 'second', lastRun: 'first' });
   indexImage(index);
@@ -257,7 +269,8 @@ test('a start without Redis counts the store itself, and takes the view over whe
   indexImage(former);
   await former.stop();
   redis.pause();
-  const counted: Totals = { bytes: 11, diskBytes: 8192, keptBytes: 0, manifests: 0, blobs: 2, records: 1 };
+  const uncounted = { manifestBytes: 0, keptBytes: 0, manifests: 0 };
+  const counted: Totals = { ...uncounted, bytes: 11, diskBytes: 8192, blobs: 2, records: 1 };
   const { index } = await startRedisIndex(redis.settings, { storeId, countStore: async () => counted });
   await index.whenCounted({ signal: never });
   expect(await index.totals()).toEqual(counted);

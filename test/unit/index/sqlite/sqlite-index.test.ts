@@ -55,6 +55,19 @@ describe('opened again', () => {
     expect(await index.forget(manifest)).toEqual([{ kind: 'tag', repositoryId, tag: latest }]);
   });
 
+  test('an index of a release that did not count the bytes of manifests is kept, and counts them from then on', async () => {
+    const directory = await closedIndex();
+    const database = new DatabaseSync(join(directory, 'index.sqlite'));
+    for (const change of ['added', 'changed', 'removed']) database.exec(`DROP TRIGGER manifest_bytes_${change}`);
+    database.exec('DROP TABLE manifest_totals');
+    database.close();
+    const { index } = await startIndex(directory);
+    expect(index.needsRebuild).toBe(false);
+    expect(await index.totals()).toMatchObject({ bytes: 11, manifestBytes: 1 });
+    await index.forget(manifest);
+    expect(await index.totals()).toMatchObject({ bytes: 10, manifestBytes: 0 });
+  });
+
   test('an index whose process was killed is made anew, if no journal tells what changed since', async () => {
     const directory = await temporaryDirectory();
     const owner = await killedOwner(directory);

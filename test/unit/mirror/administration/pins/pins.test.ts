@@ -11,6 +11,8 @@ const nginx = { upstream: 'docker.io', repository: parseRepository('library/ngin
 const never = { signal: new AbortController().signal };
 const named = (name: string): Digest => digestOf(Buffer.from(name));
 
+const noTotals = { bytes: 0, manifestBytes: 0, manifests: 0, blobs: 0, diskBytes: 0, keptBytes: 0, records: 0 };
+
 function pinOf(text: string): Pin {
   const pin = parsePin(text);
   if (pin === undefined) throw new Error(`${text} is no pin`);
@@ -35,7 +37,7 @@ function pinsOf(more: Partial<PinsDeps> = {}, known: Partial<PinsDeps['index']> 
   const pins = new Pins({
     index: {
       isComplete: async () => true,
-      totals: async () => ({ bytes: 0, manifests: 1, blobs: 1, diskBytes: 8_192, keptBytes: 0, records: 3 }),
+      totals: async () => ({ ...noTotals, manifests: 1, blobs: 1, diskBytes: 8_192, records: 3 }),
       repositories: async ({ last }) => (last === '' ? ['docker.io/library/nginx'] : []),
       tags: async (_, { after }) =>
         after === undefined ? [{ tag: parseTag('1'), digest: manifest, isStored: true }] : [],
