@@ -101,7 +101,7 @@ export type Step<Item> = (
 ) => Promise<{
   /** At most `wanted`. */
   readonly items: readonly Item[];
-  /** Where it stopped looking; undefined at the end of the list. Any position if it found as many as wanted. */
+  /** Where it stopped looking; undefined at the end of the list. Means nothing if it found as many as wanted. */
   readonly to: ListPosition | undefined;
 }>;
 
@@ -113,6 +113,9 @@ export interface WalkOptions {
   readonly mostSteps?: number;
   readonly clock: Pick<Clock, 'monotonicMs'>;
 }
+
+/** Items that one step may find: each is looked up, and meanwhile no other request has its turn. */
+const foundAtOnce = 500;
 
 /** One page of a list, in the order in which `step` finds the items. */
 export async function walk<Item>(
@@ -129,16 +132,26 @@ export async function walk<Item>(
   const endsAtMs = clock.monotonicMs() + mostMs;
   const items: Item[] = [];
   for (let after = from, steps = 1; ; steps += 1) {
-    const found = await step(after, limit + 1 - items.length);
+    const wanted = Math.min(limit + 1 - items.length, foundAtOnce);
+    const found = await step(after, wanted);
     items.push(...found.items);
     const lastItem = items[limit - 1];
     if (items.length > limit && lastItem) return { items: items.slice(0, limit), next: positionOf(lastItem) };
-    if (found.to === undefined) return { items, next: undefined };
+    after = stoppedAt(found, wanted, positionOf);
+    if (after === undefined) return { items, next: undefined };
     const isOver = steps === mostSteps || clock.monotonicMs() >= endsAtMs;
-    if (items.length === limit || isOver) return { items, next: found.to };
-    after = found.to;
+    if (items.length === limit || isOver) return { items, next: after };
     await nextTurn();
   }
+}
+
+function stoppedAt<Item>(
+  { items, to }: Awaited<ReturnType<Step<Item>>>,
+  wanted: number,
+  positionOf: (item: Item) => ListPosition,
+): ListPosition | undefined {
+  const lastItem = items.at(-1);
+  return items.length === wanted && lastItem ? positionOf(lastItem) : to;
 }
 
 /** Items that are kept while a page is gathered, beyond those of the page. */
@@ -165,12 +178,12 @@ export async function gather(
   let items: readonly ListedTag[] = [];
   let matching = 0;
   for (let begin = from; ; ) {
-    const { items: more, to } = await step(begin, kept);
+    const looked = await step(begin, foundAtOnce);
+    const more = looked.items;
     matching += more.length;
     items = [...items, ...more.filter((item) => !after || compared(placeOf(item), after, order) > 0)];
     if (items.length > limit + kept) items = firstOf(items);
-    const lastItem = more.at(-1);
-    begin = more.length === kept && lastItem ? positionOfTag(lastItem, found) : to;
+    begin = stoppedAt(looked, foundAtOnce, (item) => positionOfTag(item, found));
     if (begin === undefined) break;
     if (matching > mostItems || clock.monotonicMs() >= endsAtMs) return undefined;
     await nextTurn();
@@ -192,9 +205,11 @@ export interface TagWays {
   readonly clock: Pick<Clock, 'monotonicMs'>;
   /** Looks at tags in an order, up to a position. */
   readonly step: (order: ListOrder, to: ListPosition | undefined) => Step<ListedTag>;
-  /** How long a page may take in the order of the list, and how long tags may be gathered in another order. */
+  /** How long tags may be looked for in the order of the list, and how long they may be gathered in another order. */
   readonly pageWithinMs: number;
   readonly gatheredWithinMs: number;
+  /** How long all of that may take. The step that is running then is finished. */
+  readonly answeredWithinMs: number;
   /** How many tags a repository has. */
   readonly count: (repositoryId: RepositoryId) => number | Promise<number>;
 }
@@ -208,31 +223,44 @@ const mostGathered = 3_000;
 
 /**
  * A page of tags. In the order of names, few filters are quick, and in the order of pulls or sizes, the others: if few tags match, they are
- * found in the other order and sorted. A page that takes longer ends before it is full.
+ * found in the other order and sorted. A page that takes longer ends before it is full. One repository with few tags is always looked through.
  */
 export async function pageOfTags(query: TagListQuery, ways: TagWays): Promise<FoundPage<ListedTag>> {
-  const { clock, step, count, pageWithinMs, gatheredWithinMs } = ways;
+  const { clock, step, count, pageWithinMs, gatheredWithinMs, answeredWithinMs } = ways;
+  const endsAtMs = clock.monotonicMs() + answeredWithinMs;
+  const leftMs = (mostMs: number) => Math.min(mostMs, endsAtMs - clock.monotonicMs());
   const { order, repositoryId, limit } = query;
   const window = windowOf(query, 'tags');
   if (!window) return { items: [], next: undefined };
   const otherOrder = otherOrderOf(query);
   const others = otherOrder && windowOf({ ...query, order: otherOrder, after: undefined }, 'tags');
   const other = otherOrder && others && { order: otherOrder, from: others.from, step: step(otherOrder, others.to) };
-  const gathering = { ...query, clock, mostMs: gatheredWithinMs, mostItems: mostGathered };
-  if (other && repositoryId && order.by !== 'name' && (await count(repositoryId)) <= fewTags) {
-    const whole = await gather(other.from, other, { ...gathering, mostMs: Infinity, mostItems: Infinity });
+  const tags = other && repositoryId && order.by !== 'name' ? await count(repositoryId) : undefined;
+  if (other && tags !== undefined && tags <= fewTags) {
+    const whole = await gather(other.from, other, { ...query, clock, mostMs: Infinity, mostItems: Infinity });
     if (whole) return whole;
   }
   const native = step(order, window.to);
   const walking = { limit, clock, positionOf: (item: ListedTag) => positionOfTag(item, order) };
-  const trying = { mostMs: pageWithinMs, ...(other && { mostSteps: triedSteps }) };
+  const isWorthGathering = other && !(tags !== undefined && tags > mostGathered && isWithoutFilter(query));
+  const trying = {
+    mostMs: other && !isWorthGathering ? answeredWithinMs : pageWithinMs,
+    ...(isWorthGathering && { mostSteps: triedSteps }),
+  };
   const first = await walk(window.from, native, { ...walking, ...trying });
-  if (!other || first.next === undefined || first.items.length === limit) return first;
+  if (!isWorthGathering || first.next === undefined || first.items.length === limit) return first;
+  const gathering = { ...query, clock, mostItems: mostGathered, mostMs: leftMs(gatheredWithinMs) };
   const gathered = await gather(other.from, other, gathering);
   if (gathered) return gathered;
+  const mostMs = leftMs(pageWithinMs);
+  if (mostMs <= 0) return first;
   const left = limit - first.items.length;
-  const rest = await walk(first.next, native, { ...walking, limit: left, mostMs: pageWithinMs });
+  const rest = await walk(first.next, native, { ...walking, limit: left, mostMs });
   return { items: [...first.items, ...rest.items], next: rest.next };
+}
+
+function isWithoutFilter({ filter }: TagListQuery): boolean {
+  return Object.values(filter).every((value) => value === undefined);
 }
 
 /** The order in which what the filter asks for is found by an index alone; undefined if that is the order of the list. Pure. */

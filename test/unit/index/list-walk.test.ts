@@ -102,7 +102,13 @@ test('gathering ends when too many match, or when its time is over', async () =>
 
 const nothing: TagListQuery = { filter: { text: 'x' }, order: byUse, after: undefined, limit: 10 };
 
-const bounds = { clock: new ManualClock(), pageWithinMs: 1_000, gatheredWithinMs: 1_000, count: () => 0 };
+const bounds = {
+  clock: new ManualClock(),
+  pageWithinMs: 1_000,
+  gatheredWithinMs: 1_000,
+  answeredWithinMs: 3_000,
+  count: () => 0,
+};
 
 test('few tags that match are found in the order of names, after a few steps in that of pulls', async () => {
   const looked: string[] = [];
@@ -125,4 +131,79 @@ test('if too many match in the other order, the page goes on in its own', async 
     step: ({ by }) => stepsOf(20_000, (number) => by === 'name' || number >= 5_000),
   });
   expect(found.items).toEqual(Array.from({ length: 10 }, (_, place) => tagOf(5_000 + place)));
+});
+
+/** What the ways of an index may take, where each step takes 5 ms. */
+function slowSteps(matches: (number: number, by: ListOrder['by']) => boolean, withinMs = { gatheredWithinMs: 20 }) {
+  const clock = new ManualClock();
+  const looked: string[] = [];
+  const step = ({ by }: ListOrder) =>
+    stepsOf(
+      10_000,
+      (number) => matches(number, by),
+      () => {
+        looked.push(by);
+        clock.advance(5);
+      },
+    );
+  return { clock, looked, ways: { ...bounds, clock, step, pageWithinMs: 15, answeredWithinMs: 35, ...withinMs } };
+}
+
+test('an answer that tries both orders ends within the time of one answer, and the pages after it find the rest', async () => {
+  const { clock, looked, ways } = slowSteps((number) => number === 9_050);
+  for (let after: ListPosition | undefined, isFound = false; !isFound; ) {
+    const startedAtMs = clock.monotonicMs();
+    const { items, next } = await pageOfTags({ ...nothing, after }, ways);
+    expect(clock.monotonicMs() - startedAtMs).toBeLessThanOrEqual(35);
+    isFound = items.length === 1;
+    expect(isFound || next !== undefined).toBe(true);
+    after = next;
+  }
+  expect(looked.filter((by) => by === 'lastPull').length, 'steps of 100 tags').toBeLessThanOrEqual(100);
+});
+
+test('if gathering took all the time, the page ends where it was tried in its own order', async () => {
+  const { clock, looked, ways } = slowSteps((number, by) => by === 'lastPull' && number === 7, {
+    gatheredWithinMs: 90,
+  });
+  const found = await pageOfTags(nothing, ways);
+  expect(found).toEqual({ items: [tagOf(7)], next: placeOf(199) });
+  expect(looked).toEqual(['lastPull', 'lastPull', 'name', 'name', 'name', 'name', 'name']);
+  expect(clock.monotonicMs()).toBe(35);
+});
+
+test('a large repository without a filter is not gathered: all of it would match', async () => {
+  const { looked, ways } = slowSteps((number) => number >= 450);
+  const repositoryId = tagOf(1).repositoryId;
+  const found = await pageOfTags({ ...nothing, filter: {}, repositoryId }, { ...ways, count: () => 3_001 });
+  expect(found.items).toEqual(Array.from({ length: 10 }, (_, place) => tagOf(450 + place)));
+  expect(looked).toEqual(Array.from({ length: 5 }, () => 'lastPull'));
+});
+
+test('a step is asked for a bounded number of items, however many the page may have', async () => {
+  const wanted: number[] = [];
+  const all: Step<ListedTag> = async (from, most) => {
+    wanted.push(most);
+    const start = from?.tag === undefined ? 0 : Number(from.tag) + 1;
+    const numbers = Array.from({ length: Math.min(most, 2_000 - start) }, (_, place) => start + place);
+    return { items: numbers.map(tagOf), to: undefined };
+  };
+  const options = {
+    mostMs: 1_000,
+    clock: new ManualClock(),
+    positionOf: (item: ListedTag) => placeOf(Number(item.tag)),
+  };
+  const page = await walk(undefined, all, { ...options, limit: 1_000 });
+  expect(page).toEqual({ items: Array.from({ length: 1_000 }, (_, number) => tagOf(number)), next: placeOf(999) });
+  expect(wanted).toEqual([500, 500]);
+  const other = { order: byName, from: undefined, step: all };
+  const gathered = await gather(undefined, other, {
+    ...options,
+    order: byUse,
+    after: undefined,
+    limit: 1,
+    mostItems: 5_000,
+  });
+  expect(gathered?.items).toEqual([tagOf(1_999)]);
+  expect(Math.max(...wanted)).toBe(500);
 });

@@ -47,6 +47,7 @@ export class CatalogueReader {
       clock: this.#clock,
       pageWithinMs: 15,
       gatheredWithinMs: 15,
+      answeredWithinMs: 35,
       step: (order, to) => this.#tagStep(query, order, to),
       count: (repositoryId) => this.#countTags(repositoryId),
     });

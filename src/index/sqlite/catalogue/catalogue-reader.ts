@@ -18,7 +18,7 @@ import type { TimedQueriesDeps } from '../view-reader.ts';
 import { type Condition, isAboutImages, repositoryConditions, tagConditions } from './conditions.ts';
 
 /** Rows that are looked at together. */
-const rowsPerStep = 1_500;
+const rowsPerStep = 1_000;
 /** A page of repositories ends after so much time, even if it is not full. */
 const mostMs = 30;
 const countTags = 'SELECT count(*) AS tags FROM (SELECT 1 FROM tags WHERE repository = ? LIMIT ?)';
@@ -67,7 +67,8 @@ export class CatalogueReader {
     return pageOfTags(query, {
       clock: this.#deps.clock,
       pageWithinMs: 15,
-      gatheredWithinMs: 30,
+      gatheredWithinMs: 20,
+      answeredWithinMs: 35,
       step: (order, to) =>
         this.#step(order.by === 'name' ? tagsByName(query) : tagsBy(order), order, { to, conditions }),
       count: (repositoryId) => this.#countTags(repositoryId),
