@@ -35,6 +35,21 @@ describe.each(indexes)('an index $name', ({ subject }) => {
     });
   });
 
+  describe('repositories with many links to what is not stored', () => {
+    test('are listed if one of their links is to stored content', async () => {
+      const index = await subject();
+      for (let number = 0; number < 300; number += 1)
+        for (const name of ['few/5', 'many', 'none']) {
+          const isLinked = name !== 'few/5' || number < 5;
+          if (isLinked) index.recordLink(link(repository('a', name), named(`not stored ${number}`)));
+        }
+      const layer = indexBlob(index, 'layer');
+      for (const name of ['few/5', 'many']) index.recordLink(link(repository('a', name), layer));
+      expect(await index.repositories({ last: undefined, limit: 100 })).toEqual(['a/few/5', 'a/many']);
+      expect(await index.repositories({ last: 'a/few/5', limit: 1 })).toEqual(['a/many']);
+    });
+  });
+
   describe('the tags of a repository', () => {
     test('are listed in lexical order, page by page, with what they point at and whether it is stored', async () => {
       const index = await subject();

@@ -74,10 +74,31 @@ return {'ok', 0, #held == ${pageSize} and held[#held] or ''}`,
 /** Argument: digest. Reply: 1 if it is stored. */
 export const hasContent = reading('has', `return {'ok', call('HEXISTS', CONTENT, ARGV[2])}`);
 
-/** Arguments: name, limit. Reply: the next repositories with links. */
+/** Links of a repository that are looked at together with other repositories: nearly always the first is to stored content. */
+const fewLinks = 4;
+
+/**
+ * Arguments: name, limit. Reply: the next repositories with links, each as name and 1 if some of what it is linked to is stored, 0 if nothing is,
+ * 2 if its many links are to be looked at.
+ */
 export const linkedRepositories = reading(
   'catalog',
-  `return {'ok', unpack(call('ZRANGEBYLEX', CATALOG, '(' .. ARGV[2], '+', 'LIMIT', 0, ARGV[3]))}`,
+  `${page}
+local function stored(name)
+  local id = call('HGET', REPOSITORIES, 'r' .. name)
+  if not id then return 0 end
+  local held = page(HELD, id, '', ${fewLinks})
+  for _, member in ipairs(held) do
+    if call('HEXISTS', CONTENT, string.sub(member, #id + 2)) == 1 then return 1 end
+  end
+  return #held == ${fewLinks} and 2 or 0
+end
+local found = {'ok'}
+for _, name in ipairs(call('ZRANGEBYLEX', CATALOG, '(' .. ARGV[2], '+', 'LIMIT', 0, ARGV[3])) do
+  found[#found + 1] = name
+  found[#found + 1] = stored(name)
+end
+return found`,
 );
 
 /** Arguments: repository, position. Reply: 1 if some of what it is linked to is stored; the next position, if there may be more. */

@@ -69,11 +69,13 @@ export class ViewReader {
     const found: string[] = [];
     for (let after = last ?? ''; found.length < limit; ) {
       const page = await this.#view.read(scripts.linkedRepositories, [after, Math.min(limit, catalogPage)]);
-      const names = page.map(utf8);
-      const areStored = await Promise.all(names.map((name) => this.#hasStored(name)));
-      found.push(...names.filter((_, at) => areStored[at]));
-      after = names.at(-1) ?? '';
-      if (names.length < Math.min(limit, catalogPage)) break;
+      const looked = inGroups(page, 2).map(([name, stored]) => ({ name: utf8(name), stored: numberIn(stored) }));
+      const areStored = await Promise.all(
+        looked.map(async ({ name, stored }) => (stored === 2 ? this.#hasStored(name) : stored === 1)),
+      );
+      found.push(...looked.filter((_, at) => areStored[at]).map(({ name }) => name));
+      after = looked.at(-1)?.name ?? '';
+      if (looked.length < Math.min(limit, catalogPage)) break;
     }
     return found.slice(0, limit);
   }
@@ -224,7 +226,7 @@ function tagIn([tag, digest, stored]: readonly Reply[]): IndexedTag {
 }
 
 /** Repositories that are looked at together. */
-const catalogPage = 100;
+const catalogPage = 200;
 
 export function recordIn(
   kind: Reply | undefined,
