@@ -8,7 +8,7 @@ import type { Access } from './access/access.ts';
 import type { Blobs } from './blobs/blobs.ts';
 import type { BlobHead, BlobQuestion, PartOf, ServedBlob } from './blobs/served-blob.ts';
 import type { HeldContent } from './held-content.ts';
-import type { Listings } from './listings/listings.ts';
+import type { Listings, PartOfCatalog, WantedPartOfCatalog } from './listings/listings.ts';
 import type { Listed, ListedWhole } from './listings/cached-listings.ts';
 import type { TagPage, WantedPage } from './listings/tag-names.ts';
 import type { CachedManifest, Manifests } from './manifests/manifests.ts';
@@ -174,23 +174,25 @@ export class Mirror {
   }
 
   /**
-   * Names of cached repositories that every client may read, in lexical order, at most `limit`.
+   * Names of cached repositories that every client may read, in lexical order, at most `limit`; after `mostMs`, fewer.
    * @throws UpstreamError unavailable while the index may lack some; the signal's reason when it aborts.
    */
-  async catalog(
-    { last, limit }: { readonly last: string | undefined; readonly limit: number },
-    { signal }: Waiting,
-  ): Promise<readonly string[]> {
-    const listed: string[] = [];
-    for (let after = last; listed.length < limit; ) {
+  async catalog({ last, limit, mostMs = Infinity }: WantedPartOfCatalog, { signal }: Waiting): Promise<PartOfCatalog> {
+    const names: string[] = [];
+    const endsAtMs = this.#deps.clock.monotonicMs() + mostMs;
+    const isOver = () => names.length >= limit || this.#deps.clock.monotonicMs() >= endsAtMs;
+    for (let after = last; limit > 0; ) {
       const page = await this.#repositoriesAfter(after, { signal });
-      for (const name of page) if (await this.mayBeListed(name)) listed.push(name);
+      for (const name of page) {
+        if (await this.mayBeListed(name)) names.push(name);
+        if (isOver()) return { names, lookedTo: name };
+      }
+      if (page.length < catalogPage) return { names, lookedTo: undefined };
       after = page.at(-1);
-      if (page.length < catalogPage) break;
       await nextTurn(); // The index is synchronous: without a new turn no signal could abort.
       signal.throwIfAborted();
     }
-    return listed.slice(0, limit);
+    return { names, lookedTo: last };
   }
 
   /** A page of the catalog. Waits a moment for a rebuild of the index to end. */

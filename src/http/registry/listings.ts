@@ -73,7 +73,7 @@ export function answerCatalog(ctx: RegistryContext, { mirror, large }: ListingAn
   // One more name shows whether there is a next page; `n=0` has none.
   const limit = page.limit === 0 ? 0 : page.limit + 1;
   return sendDocument(ctx, large, async () => {
-    const found = await mirror.catalog({ last: page.last, limit }, ctx.state.exchange);
+    const found = (await mirror.catalog({ last: page.last, limit }, ctx.state.exchange)).names;
     const repositories = found.slice(0, page.limit);
     return {
       bytes: bytesOf(repositories),

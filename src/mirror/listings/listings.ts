@@ -18,6 +18,18 @@ import {
 /** For so long the whole list is not tried again. */
 const tooLongForMs = 5 * 60_000;
 
+export interface WantedPartOfCatalog {
+  readonly last: string | undefined;
+  readonly limit: number;
+  readonly mostMs?: number;
+}
+
+export interface PartOfCatalog {
+  readonly names: readonly string[];
+  /** The rest comes after it; undefined if there is none. Clients may not learn it unless it is listed. */
+  readonly lookedTo: string | undefined;
+}
+
 /**
  * Cached tags and referrers. A listing that was never fetched is an error, not an empty list: an empty list of referrers would mean
  * "unsigned".

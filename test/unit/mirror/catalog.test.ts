@@ -1,14 +1,17 @@
 import { expect, test } from 'vitest';
 import { Mirror, type MirrorDeps } from '../../../src/mirror/mirror.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 
 /** Only what a catalog needs. */
 function mirrorOver({
   pages,
   mayBeListed,
   isComplete = () => true,
+  clock = new ManualClock(),
 }: {
   pages: (last: string | undefined) => readonly string[] | undefined;
-  mayBeListed: boolean;
+  mayBeListed: boolean | ((repository: string) => boolean);
+  clock?: ManualClock;
   isComplete?: () => boolean;
 }) {
   let looked = 0;
@@ -21,9 +24,10 @@ function mirrorOver({
     whenComplete: async () => {},
   };
   const choice = { upstreams: { find: (name: string) => ({ name, label: name }) }, defaultUpstream: {} };
-  const access = { mayBeListed: async () => mayBeListed };
+  const isListed = typeof mayBeListed === 'boolean' ? () => mayBeListed : mayBeListed;
+  const access = { mayBeListed: async (id: { repository: string }) => isListed(id.repository) };
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a catalog asks nothing else of a mirror.
-  const mirror = new Mirror({ index, choice, access } as unknown as MirrorDeps);
+  const mirror = new Mirror({ index, choice, access, clock } as unknown as MirrorDeps);
   return { mirror, looked: () => looked };
 }
 
@@ -35,7 +39,7 @@ function endless(last: string | undefined): readonly string[] {
 
 test('a catalog with n=0 is answered without a query of the index', async () => {
   const { mirror, looked } = mirrorOver({ pages: endless, mayBeListed: true });
-  expect(await mirror.catalog({ last: undefined, limit: 0 }, new AbortController())).toEqual([]);
+  expect(await mirror.catalog({ last: undefined, limit: 0 }, new AbortController())).toMatchObject({ names: [] });
   expect(looked()).toBe(0);
 });
 
@@ -52,7 +56,7 @@ test('a catalog full of hidden names ends when its client leaves', async () => {
 
 test('a catalog ends at its limit', async () => {
   const { mirror, looked } = mirrorOver({ pages: endless, mayBeListed: true });
-  const names = await mirror.catalog({ last: undefined, limit: 301 }, new AbortController());
+  const { names } = await mirror.catalog({ last: undefined, limit: 301 }, new AbortController());
   expect(names).toHaveLength(301);
   expect(looked()).toBe(2);
 });
@@ -68,4 +72,22 @@ test('a catalog that the index does not know is no answer, also if the index is 
     await expect(listing).rejects.toMatchObject({ reason: 'unavailable', retryAfterSeconds: 5 });
   }
   expect(answers).toBe(2);
+});
+
+test('a part of a catalog ends after its time, also while only hidden names are found, and the next one goes on there', async () => {
+  const clock = new ManualClock();
+  const { mirror, looked } = mirrorOver({
+    pages: endless,
+    clock,
+    mayBeListed: (repository) => {
+      clock.advance(1);
+      return repository === 'library/n250';
+    },
+  });
+  const wanted = { limit: 10, mostMs: 220 };
+  const first = await mirror.catalog({ ...wanted, last: undefined }, new AbortController());
+  expect(first).toEqual({ names: [], lookedTo: 'docker.io/library/n219' });
+  expect(looked()).toBe(2);
+  const second = await mirror.catalog({ ...wanted, last: first.lookedTo }, new AbortController());
+  expect(second).toEqual({ names: ['docker.io/library/n250'], lookedTo: 'docker.io/library/n439' });
 });

@@ -1,4 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import type { Middleware } from 'koa';
+import type { PartOfCatalog } from '../../../mirror/listings/listings.ts';
 import type { Mirror } from '../../../mirror/mirror.ts';
 import type { Clock } from '../../../mirror/ports/clock.ts';
 import { repositoryKey } from '../../../mirror/ports/repository-id.ts';
@@ -19,9 +21,16 @@ export interface PublicPagesDeps extends Pick<PageSources, 'administration'> {
   readonly clock: Pick<Clock, 'now'>;
 }
 
+/** Where pages went on that ended before they were full, by a number of the link. It may be a hidden name: no client gets it. */
+type Continued = Map<string, string>;
+
 /** Requests that run at the same time: pages never take much from pulls. */
 const maxRunning = 8;
 const namesOfPage = 100;
+/** A page of names ends after so much time, even if it is not full: most names may be hidden. */
+const mostMs = 30;
+/** With more, the oldest links begin again after the last name of their page. */
+const maxContinued = 1_000;
 
 /**
  * Pages for the listener of clients, which only read: an image's own URL, `/docker.io/library/nginx:1.27`, opened in a browser. They show what
@@ -29,12 +38,13 @@ const namesOfPage = 100;
  */
 export function publicPages(deps: PublicPagesDeps): Middleware<ExchangeState> {
   const assets = pageAssets();
+  const continued: Continued = new Map();
   let running = 0;
   const answer = async (ctx: RegistryContext): Promise<void> => {
     running += 1;
     try {
       if (running > maxRunning) throw new Problem('unavailable', 'too many pages are asked for');
-      write(ctx, await pageFor(ctx, deps));
+      write(ctx, await pageFor(ctx, deps, continued));
     } catch (error) {
       write(ctx, problemPage(error));
     } finally {
@@ -48,7 +58,11 @@ function isForPeople({ method, headers }: Pick<RegistryContext, 'method' | 'head
   return (method === 'GET' || method === 'HEAD') && /\btext\/html\b/.test(headers.accept ?? '');
 }
 
-async function pageFor(ctx: RegistryContext, { administration, mirror, isTls, clock }: PublicPagesDeps): Promise<Page> {
+async function pageFor(
+  ctx: RegistryContext,
+  { administration, mirror, isTls, clock }: PublicPagesDeps,
+  continued: Continued,
+): Promise<Page> {
   const asked: PageRequest = {
     path: ctx.path,
     query: new URLSearchParams(ctx.querystring),
@@ -60,7 +74,7 @@ async function pageFor(ctx: RegistryContext, { administration, mirror, isTls, cl
     base: '',
   };
   const sources = { administration, clients: () => ({ port: undefined, isTls }) };
-  if (ctx.path === '/') return catalogPage(asked, mirror);
+  if (ctx.path === '/') return catalogPage(asked, mirror, continued);
   if (ctx.path === '/start') return start(asked, sources);
   const found = parseNamed(decodedPath(ctx.path.slice(1)));
   // What is hidden is told as what does not exist.
@@ -68,16 +82,37 @@ async function pageFor(ctx: RegistryContext, { administration, mirror, isTls, cl
   return named(asked, sources);
 }
 
-/** Every repository that the catalog lists. */
-async function catalogPage({ query, signal }: PageRequest, mirror: Pick<Mirror, 'catalog'>): Promise<Page> {
-  const names = await mirror.catalog({ last: query.get('last') ?? undefined, limit: namesOfPage + 1 }, { signal });
+/** Every repository that the catalog lists, in pages. */
+async function catalogPage(
+  { query, signal }: PageRequest,
+  mirror: Pick<Mirror, 'catalog'>,
+  continued: Continued,
+): Promise<Page> {
+  const asked = query.get('last') ?? undefined;
+  const last = continued.get(query.get('from') ?? '') ?? asked;
+  const { names, lookedTo } = await mirror.catalog({ last, limit: namesOfPage + 1, mostMs }, { signal });
   const shown = names.slice(0, namesOfPage);
-  const last = names.length > namesOfPage && shown.at(-1);
+  const next = nextOf({ names, lookedTo, asked }, continued);
   const items = shown.map((one) => html`<li><a href="/${inPath(one)}">${name(one)}</a></li>`);
+  const none = last === undefined ? 'Nothing is cached yet.' : 'There is nothing more.';
   const body = html`<div class="head"><h1>Images</h1><p class="sub">What this mirror keeps in its cache, and everybody may pull.</p></div>
-${shown.length === 0 ? html`<p class="empty">Nothing is cached yet.</p>` : html`<ul class="card names">${items}</ul>`}
-${last !== false && last !== undefined && html`<nav class="pager" aria-label="Pages of the list"><span></span><a class="button" rel="next" href="/?last=${encodeURIComponent(last)}">Next page</a></nav>`}`;
+${shown.length === 0 ? html`<p class="empty">${next ? 'Nothing was found so far. The next page looks further.' : none}</p>` : html`<ul class="card names">${items}</ul>`}
+${next !== undefined && html`<nav class="pager" aria-label="Pages of the list"><span></span><a class="button" rel="next" href="/?${next.toString()}">Next page</a></nav>`}`;
   return { title: 'Images', place: 'browse', body };
+}
+
+/** The query of the next page; undefined if there is none. */
+function nextOf(
+  { names, lookedTo, asked }: PartOfCatalog & { readonly asked: string | undefined },
+  continued: Continued,
+): URLSearchParams | undefined {
+  if (names.length > namesOfPage) return new URLSearchParams({ last: names[namesOfPage - 1] ?? '' });
+  if (lookedTo === undefined) return undefined;
+  const from = randomUUID();
+  for (const oldest of continued.keys()) if (continued.size >= maxContinued) continued.delete(oldest);
+  continued.set(from, lookedTo);
+  const last = names.at(-1) ?? asked;
+  return new URLSearchParams({ ...(last !== undefined && { last }), from });
 }
 
 function unknown(): Problem {

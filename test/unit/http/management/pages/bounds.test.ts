@@ -38,7 +38,7 @@ async function serve(middleware: Middleware<ExchangeState>): Promise<() => Promi
 const clock = new ManualClock();
 const own = { clock, host: '127.0.0.1', hosts: [], readToken: undefined, report: () => {} };
 const clients = () => ({ port: 5000, isTls: false });
-const mirror = { catalog: async () => [], mayBeListed: async () => false };
+const mirror = { catalog: async () => ({ names: [], lookedTo: undefined }), mayBeListed: async () => false };
 
 test.each([
   [
