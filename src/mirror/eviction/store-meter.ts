@@ -136,10 +136,26 @@ interface StoreUse {
   readonly files: number;
 }
 
-/** Measures the disk use of the whole store, which `storage.maxSize` and `storage.maxFiles` bound. */
-async function measureUse({ store, records, index }: StoreMeterDeps): Promise<StoreUse> {
-  // Measured first: a blob that is committed meanwhile is then counted twice for a moment, but never missed.
-  const pending = { bytes: store.pendingBytes() + store.pendingFiles() * blockBytes, files: store.pendingFiles() };
+/** A blob of this size that is committed meanwhile is worth another measurement. */
+const largeBytes = 1024 * 1024;
+const mostMeasurements = 3;
+
+/**
+ * Measures the disk use of the whole store, which `storage.maxSize` and `storage.maxFiles` bound. A blob that is committed during a measurement
+ * is counted twice by it, but never missed: for a large one it is made again, or as much would be evicted without need.
+ */
+async function measureUse(deps: StoreMeterDeps): Promise<StoreUse> {
+  const { store } = deps;
+  for (let measurement = 1; ; measurement += 1) {
+    const pendingBytes = store.pendingBytes();
+    const use = await measureOnce(deps, pendingBytes);
+    const isSettled = pendingBytes - store.pendingBytes() < largeBytes;
+    if (isSettled || measurement === mostMeasurements) return use;
+  }
+}
+
+async function measureOnce({ store, records, index }: StoreMeterDeps, pendingBytes: number): Promise<StoreUse> {
+  const pendingFiles = store.pendingFiles();
   const [totals, indexBytes] = await Promise.all([index.totals(), index.fileBytes()]);
   const others: DiskUse = records.use();
   return {
@@ -147,8 +163,8 @@ async function measureUse({ store, records, index }: StoreMeterDeps): Promise<St
     others,
     storedBytes:
       totals.diskBytes + totals.records * blockBytes + others.bytes + Math.max(0, indexBytes - emptyIndexBytes),
-    pendingBytes: pending.bytes,
-    files: totals.manifests + totals.blobs + totals.records + others.files + pending.files,
+    pendingBytes: pendingBytes + pendingFiles * blockBytes,
+    files: totals.manifests + totals.blobs + totals.records + others.files + pendingFiles,
   };
 }
 

@@ -91,6 +91,21 @@ test('a store far above its bound is brought below it: the folders of evicted re
   expect((await disk.space.use()).bytes).toBeLessThanOrEqual(100 * blockBytes);
 });
 
+test('a large blob that is committed while the store is measured is counted once, and nothing is evicted for it', async () => {
+  const mebi = 1024 * 1024;
+  const disk = new Disk({ limits: { maxBytes: 100 * mebi, minFreeBytes: 0, maxFiles: 1e6 } });
+  await disk.put({ name: 'a', size: 20 * mebi, usedAtMs: 1 });
+  disk.pendingBytes = 50 * mebi;
+  const totals = disk.index.totals.bind(disk.index);
+  vi.spyOn(disk.index, 'totals').mockImplementationOnce(async () => {
+    disk.pendingBytes = 0;
+    await disk.put({ name: 'b', size: 50 * mebi, usedAtMs: 2 });
+    return totals();
+  });
+  expect(await disk.space.reserve(10 * mebi)).toBeDefined();
+  expect(disk.left).toEqual(['a', 'b']);
+});
+
 test('what is evicted together leaves the disk together, a bounded number of files at a time', async () => {
   const disk = new Disk({ limits: { maxBytes: 1_000, minFreeBytes: 0, maxFiles: 1e6 } });
   await disk.put(...Array.from({ length: 30 }, (_, usedAtMs) => ({ name: `old ${usedAtMs}`, size: 30, usedAtMs })));
