@@ -148,14 +148,17 @@ const maxStepBytes = 16 * 1024 * 1024;
 export function roomStep({
   neededBytes,
   arrivedBytes,
+  reservedBytes,
   claimedBytes = Infinity,
 }: {
   readonly neededBytes: number;
   readonly arrivedBytes: number;
+  /** So far, for what has arrived too. */
+  readonly reservedBytes: number;
   readonly claimedBytes?: number | undefined;
 }): number {
   const step = Math.min(Math.max(firstStepBytes, arrivedBytes), maxStepBytes);
-  return Math.max(neededBytes, Math.min(step, claimedBytes - arrivedBytes));
+  return Math.max(neededBytes, Math.min(step, claimedBytes - reservedBytes));
 }
 
 /** Room in the store for one download, made in steps as its bytes arrive. */
@@ -175,7 +178,8 @@ export class Room implements Disposable {
     const neededBytes = this.#arrivedBytes + bytes - this.#reservedBytes;
     if (neededBytes <= 0) return;
     const { space, claimedBytes } = this.#options;
-    const step = roomStep({ neededBytes, arrivedBytes: this.#arrivedBytes, claimedBytes });
+    const [arrivedBytes, reservedBytes] = [this.#arrivedBytes, this.#reservedBytes];
+    const step = roomStep({ neededBytes, arrivedBytes, reservedBytes, claimedBytes });
     const reservation =
       (await space.reserve(step)) ?? (step > neededBytes ? await space.reserve(neededBytes) : undefined);
     if (!reservation) throw new NoRoom();

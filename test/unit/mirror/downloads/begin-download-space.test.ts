@@ -63,7 +63,7 @@ test.each([
     step: 2 * mebibyte,
   },
 ])('space is reserved in steps: $what', ({ step, ...standing }) => {
-  expect(roomStep(standing)).toBe(step);
+  expect(roomStep({ reservedBytes: standing.arrivedBytes, ...standing })).toBe(step);
 });
 
 test('space is reserved for bytes that arrive, and not for a claimed size', async () => {
@@ -77,6 +77,17 @@ test('space is reserved for bytes that arrive, and not for a claimed size', asyn
   }
   expect(space.asked).toEqual([mebibyte, mebibyte, 2 * mebibyte]);
   room[Symbol.dispose]();
+});
+
+test('never more than the claimed size is reserved, however its bytes arrive', async () => {
+  const space = spaceOf(100 * mebibyte);
+  const claimedBytes = 1.5 * mebibyte;
+  const room = new Room({ space, claimedBytes });
+  for (const bytes of [0.5 * mebibyte, mebibyte]) {
+    await room.makeFor(bytes);
+    room.wrote(bytes);
+  }
+  expect(space.promised()).toBe(claimedBytes);
 });
 
 test('when no further step fits, the exact need is reserved; otherwise there is no space', async () => {
