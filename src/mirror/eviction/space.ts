@@ -96,7 +96,7 @@ export class Space {
 
   /** Whether room for so many bytes could be made, by what is stored now. Evicts nothing. */
   async couldHold(bytes: number): Promise<boolean> {
-    const { bytesNeeded, inodesNeeded, evictable } = await this.#meter.shortage(bytes, this.#promisedBytes);
+    const { bytesNeeded, inodesNeeded, evictable } = await this.#meter.shortage(bytes, () => this.#promisedBytes);
     if (inodesNeeded > evictable.files) return false;
     return bytesNeeded === 0 || bytesNeeded <= this.#unpinnedBytes(evictable) + this.#deps.store.partialBytes();
   }
@@ -229,7 +229,7 @@ export class Space {
    */
   async #freeSome(wantedBytes: number): Promise<'enough' | 'freed' | 'impossible'> {
     const { store, loose } = this.#deps;
-    const shortage = await this.#meter.shortage(wantedBytes, this.#promisedBytes);
+    const shortage = await this.#meter.shortage(wantedBytes, () => this.#promisedBytes);
     const { shortBytes, bytesNeeded, filesNeeded, inodesNeeded, measured, evictable } = shortage;
     if (bytesNeeded === 0 && filesNeeded === 0) return shortBytes === 0 ? 'enough' : 'impossible';
     await this.#deps.reserve?.giveBack();

@@ -52,17 +52,15 @@ export class StoreMeter {
 
   /** What the store uses of the disk now. */
   async use(): Promise<DiskUse> {
-    const { storedBytes, pendingBytes, files } = await measureUse(this.#deps);
+    const { storedBytes, pendingBytes, files } = await measureUse(this.#deps, () => 0);
     return { bytes: storedBytes + pendingBytes, files };
   }
 
-  /** @param promisedBytes reserved for running downloads and not written yet. */
-  async shortage(wantedBytes: number, promisedBytes: number): Promise<Shortage> {
+  /** @param promised bytes that are reserved for running downloads and not written yet. */
+  async shortage(wantedBytes: number, promised: () => number): Promise<Shortage> {
     const { store, limits, clock } = this.#deps;
-    const [{ totals, others, storedBytes, pendingBytes, files }, { bytes: freeBytes, inodes }] = await Promise.all([
-      measureUse(this.#deps),
-      store.freeSpace(),
-    ]);
+    const [{ totals, others, storedBytes, pendingBytes, promisedBytes, files }, { bytes: freeBytes, inodes }] =
+      await Promise.all([measureUse(this.#deps, promised), store.freeSpace()]);
     const use = { storedBytes, pendingBytes: pendingBytes + promisedBytes, freeBytes: freeBytes - promisedBytes };
     const measured = { togetherBytes: freeBytes + storedBytes + pendingBytes, nowMs: clock.monotonicMs() };
     const soonFree = use.freeBytes + this.#freedLately.unshownBytes(measured);
@@ -132,6 +130,8 @@ interface StoreUse {
   readonly storedBytes: number;
   /** Bytes of running and partial downloads, and of the quarantine. */
   readonly pendingBytes: number;
+  /** Reserved for running downloads and not written yet. */
+  readonly promisedBytes: number;
   /** Files and folders of all of these. */
   readonly files: number;
 }
@@ -144,17 +144,24 @@ const mostMeasurements = 3;
  * Measures the disk use of the whole store, which `storage.maxSize` and `storage.maxFiles` bound. A blob that is committed during a measurement
  * is counted twice by it, but never missed: for a large one it is made again, or as much would be evicted without need.
  */
-async function measureUse(deps: StoreMeterDeps): Promise<StoreUse> {
-  const { store } = deps;
+async function measureUse(deps: StoreMeterDeps, promised: () => number): Promise<StoreUse> {
+  const arriving = () => ({ pendingBytes: deps.store.pendingBytes(), promisedBytes: promised() });
   for (let measurement = 1; ; measurement += 1) {
-    const pendingBytes = store.pendingBytes();
-    const use = await measureOnce(deps, pendingBytes);
-    const isSettled = pendingBytes - store.pendingBytes() < largeBytes;
+    const before = arriving();
+    const use = await measureOnce(deps, before);
+    const isSettled = bytesOf(before) - bytesOf(arriving()) < largeBytes;
     if (isSettled || measurement === mostMeasurements) return use;
   }
 }
 
-async function measureOnce({ store, records, index }: StoreMeterDeps, pendingBytes: number): Promise<StoreUse> {
+type Arriving = Pick<StoreUse, 'pendingBytes' | 'promisedBytes'>;
+
+function bytesOf({ pendingBytes, promisedBytes }: Arriving): number {
+  return pendingBytes + promisedBytes;
+}
+
+async function measureOnce({ store, records, index }: StoreMeterDeps, arriving: Arriving): Promise<StoreUse> {
+  const { pendingBytes, promisedBytes } = arriving;
   const pendingFiles = store.pendingFiles();
   const [totals, indexBytes] = await Promise.all([index.totals(), index.fileBytes()]);
   const others: DiskUse = records.use();
@@ -164,6 +171,7 @@ async function measureOnce({ store, records, index }: StoreMeterDeps, pendingByt
     storedBytes:
       totals.diskBytes + totals.records * blockBytes + others.bytes + Math.max(0, indexBytes - emptyIndexBytes),
     pendingBytes: pendingBytes + pendingFiles * blockBytes,
+    promisedBytes,
     files: totals.manifests + totals.blobs + totals.records + others.files + pendingFiles,
   };
 }
