@@ -129,6 +129,7 @@ function silentObserver(): Observer {
     downloadStarted: ignore,
     downloadsWaiting: ignore,
     downloadEnded: ignore,
+    manifestDownloaded: ignore,
     collapsed: ignore,
     tagRevalidated: ignore,
     tagMoved: ignore,

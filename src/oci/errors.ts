@@ -97,3 +97,11 @@ export class UpstreamError extends Error {
     return statusByReason[this.reason];
   }
 }
+
+/** Other bytes came than the digest names. */
+export class DigestMismatch extends UpstreamError {
+  /** @param sender the host, where it is known. */
+  constructor(expected: string, actual: string, sender = 'the upstream') {
+    super('misbehaving', `${sender} sent ${actual} where ${expected} was asked for`);
+  }
+}

@@ -243,15 +243,17 @@ function changeBy(change: number, counts: Map<string, number>, key: string): voi
 
 /** Counts downloads, and logs those that fail. */
 export function downloadEvents(
-  { downloads, downloadSeconds, downloadsInFlight, downloadsWaiting, integrityChecks }: Instruments,
+  { downloads, downloadsByKind, downloadSeconds, downloadsInFlight, downloadsWaiting, integrityChecks }: Instruments,
   { logger }: Pick<Log, 'logger'>,
-): Pick<Observer, 'downloadStarted' | 'downloadsWaiting' | 'downloadEnded'> {
+): Pick<Observer, 'downloadStarted' | 'downloadsWaiting' | 'downloadEnded' | 'manifestDownloaded'> {
   return {
+    manifestDownloaded: ({ result }) => downloadsByKind.inc({ kind: 'manifest', result }),
     downloadStarted: ({ upstream }) => changeBy(1, downloadsInFlight, upstream),
     downloadsWaiting: ({ upstream, waiting }) => downloadsWaiting.set({ upstream }, waiting),
     downloadEnded: ({ upstream, result, bytes, durationMs, cause }) => {
       changeBy(-1, downloadsInFlight, upstream);
       downloads.inc({ upstream, result });
+      downloadsByKind.inc({ kind: 'blob', result });
       const checked = result === 'ok' ? 'ok' : result === 'digest_mismatch' ? 'corrupt' : undefined;
       if (checked) integrityChecks.inc({ source: 'download', result: checked });
       downloadSeconds.observe(durationMs / 1000);

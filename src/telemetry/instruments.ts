@@ -149,6 +149,11 @@ function downloadInstruments(make: Maker) {
       ['upstream'],
     ),
     downloads: make.counter('cache_fills_total', 'Finished blob downloads, by result.', ['upstream', 'result']),
+    downloadsByKind: make.counter(
+      'cache_fills_by_kind_total',
+      'Finished downloads of blobs and manifests, by result, over all upstreams. Other answers than a manifest, such as 404, are none.',
+      ['kind', 'result'],
+    ),
     downloadSeconds: make.seconds('cache_fill_duration_seconds', 'Duration of blob downloads.'),
   };
 }

@@ -152,6 +152,7 @@ function beginAtZero(instruments: Instruments): void {
   for (const kind of ['manifest', 'blob']) {
     instruments.admittedObjects.inc({ kind }, 0);
     instruments.admittedBytes.inc({ kind }, 0);
+    for (const result of ['ok', 'digest_mismatch']) instruments.downloadsByKind.inc({ kind, result }, 0);
   }
   for (const source of ['read', 'scrub']) instruments.corruptions.inc({ source }, 0);
   for (const source of ['download', 'scrub'])

@@ -28,6 +28,7 @@ import { createRetry, type EndpointRole, type Pauses, realPauses } from './failo
 import type { UpstreamSettings } from './settings.ts';
 import { createLimitedLookup, createSharedLookup, type Lookup } from './lookup/shared-lookup.ts';
 import { createStaleLookup } from './lookup/stale-lookup.ts';
+import { tellingEnds } from './api/manifests.ts';
 import { createPing, pingInTurn } from './api/ping.ts';
 import { askVisibility } from './api/visibility.ts';
 
@@ -96,6 +97,7 @@ export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
     label,
     maxConnections: settings.maxConnections,
     ...endpoints,
+    ...tellingEnds(endpoints, (result) => deps.observer.manifestDownloaded({ result })),
     probe: (options) => Promise.all([...mirrors, registry].map((one) => probeEndpoint(one, options))),
     ping: (options) => pingInTurn(addresses, options),
     askVisibility: (repository, reference, options) => {

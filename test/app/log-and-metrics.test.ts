@@ -49,6 +49,22 @@ test('an operator sees how many bytes of the store are manifests, and how many a
   expect(stored).toEqual([pulled.manifest.bytes.byteLength, blobBytes]);
 });
 
+test('an operator sees how downloads of manifests and of blobs ended, each by itself', async () => {
+  const upstream = await startFakeRegistry();
+  const [pulled, damaged] = [image(), image({ name: 'damaged' })];
+  upstream.content.add(repository, '1', pulled);
+  upstream.content.add(repository, '2', damaged);
+  const app = await startApp(mirrorOf(upstream));
+  await pullAll(app, repository, '1');
+  await app.quiet();
+  upstream.script({ path: /manifests/ }, { body: () => Buffer.from('{}') });
+  await get(app, `/v2/${repository}/manifests/${damaged.manifest.digest}`);
+  const metrics = await app.metrics();
+  const ends = (kind: string, result: string) => metrics.sum('layerwell_cache_fills_by_kind_total', { kind, result });
+  expect([ends('manifest', 'ok'), ends('manifest', 'digest_mismatch')]).toEqual([1, 1]);
+  expect([ends('blob', 'ok'), ends('blob', 'digest_mismatch')]).toEqual([pulled.blobs.length, 0]);
+});
+
 /** Names, types and labels of the table on the page. */
 async function documented(): Promise<
   ReadonlyMap<string, { readonly type: string; readonly labels: readonly string[] }>

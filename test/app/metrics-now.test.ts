@@ -38,6 +38,7 @@ test('counters whose labels are known begin at 0, before the first request', asy
     'upstream_throttled_total{upstream="docker.io"}',
     'upstream_response_bytes_total{upstream="docker.io",kind="blob"}',
     'cache_fills_total{upstream="docker.io",result="digest_mismatch"}',
+    'cache_fills_by_kind_total{kind="manifest",result="ok"}',
     'cache_collapsed_requests_total{kind="tag"}',
     'cache_admitted_bytes_total{kind="blob"}',
     'cache_admitted_objects_total{kind="blob"}',

@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
-import { UpstreamError } from '../../oci/errors.ts';
+import { DigestMismatch, UpstreamError } from '../../oci/errors.ts';
 import { ProgressWaiters } from '../concurrency/abortable-wait.ts';
 import type { IncomingBlob, Checkpoint } from '../ports/blob-store.ts';
 import type { ByteSource, BorrowedBuffer } from '../ports/byte-source.ts';
@@ -12,14 +12,7 @@ import { GatheredWrites, RecentPieces } from '../transfers/piece-buffers.ts';
 import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { resumedPieces } from '../transfers/resumed-pieces.ts';
 import { type JoinOptions, SuspendedTail } from '../transfers/suspended-tail.ts';
-import {
-  DigestMismatch,
-  DiskFailure,
-  type DownloadEnd,
-  isWorthResuming,
-  isWrong,
-  resultOf,
-} from '../transfers/transfer-errors.ts';
+import { DiskFailure, type DownloadEnd, isWorthResuming, isWrong, resultOf } from '../transfers/transfer-errors.ts';
 import { withheldBytes } from '../transfers/withheld-tail.ts';
 import { Checkpoints, readBack } from './commit.ts';
 import type { Ticket } from './scheduler.ts';

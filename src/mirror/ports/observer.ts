@@ -100,6 +100,8 @@ export interface Observer {
     /** The error, when the download failed. */
     readonly cause?: unknown;
   }): void;
+  /** A download of a manifest from an upstream ended. A blob's end is told by `downloadEnded`. */
+  manifestDownloaded(event: { readonly result: DownloadResult }): void;
   collapsed(event: { readonly kind: 'manifest' | 'blob' | 'tag' }): void;
   tagRevalidated(event: {
     readonly upstream: string;

@@ -1,13 +1,5 @@
-import type { Digest } from '../../oci/digest.ts';
-import { UpstreamError } from '../../oci/errors.ts';
+import { DigestMismatch, UpstreamError } from '../../oci/errors.ts';
 import type { DownloadResult } from '../ports/observer.ts';
-
-/** The sources sent other bytes than the digest names. */
-export class DigestMismatch extends UpstreamError {
-  constructor(expected: Digest, actual: Digest) {
-    super('misbehaving', `the upstream sent ${actual} where ${expected} was asked for`);
-  }
-}
 
 /** The disk took no more: it is full, read-only or failing. */
 export class DiskFailure extends Error {

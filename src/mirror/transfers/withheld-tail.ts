@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
+import { DigestMismatch } from '../../oci/errors.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
-import { DigestMismatch } from './transfer-errors.ts';
 
 /** How much of a blob's tail is withheld from readers until the whole is verified: no client ever holds a complete wrong blob. */
 export const withheldBytes = 64 * 1024;

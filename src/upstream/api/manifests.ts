@@ -1,7 +1,8 @@
-import type { FetchedManifest, ManifestHead } from '../../mirror/ports/upstream.ts';
+import type { DownloadResult } from '../../mirror/ports/observer.ts';
+import type { FetchedManifest, ManifestHead, Upstream } from '../../mirror/ports/upstream.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { algorithmOf, type Digest, digestOf, isDigest } from '../../oci/digest.ts';
-import { OciError, UpstreamError } from '../../oci/errors.ts';
+import { DigestMismatch, OciError, UpstreamError } from '../../oci/errors.ts';
 import { type ManifestShape, manifestShapeOf, maxManifestBytes } from '../../oci/manifest.ts';
 import { acceptedManifests, isSchema1, type MediaType, mediaTypeIn } from '../../oci/media-types.ts';
 import type { Reference, Repository } from '../../oci/reference.ts';
@@ -66,6 +67,35 @@ export async function getManifest(
   return { digest, mediaType, bytes };
 }
 
+/** Requests for manifests that also tell how each download of one ended, after retries and mirrors. An answer, such as 404, is none. */
+export function tellingEnds(
+  upstream: Pick<Upstream, 'getManifest' | 'headManifest'>,
+  onEnd: (result: DownloadResult) => void,
+): Pick<Upstream, 'getManifest' | 'headManifest'> {
+  return {
+    getManifest: async (repository, reference, options) => {
+      try {
+        const fetched = await upstream.getManifest(repository, reference, options);
+        onEnd('ok');
+        return fetched;
+      } catch (cause) {
+        if (!(cause instanceof OciError)) onEnd(resultOf(cause, options));
+        throw cause;
+      }
+    },
+    headManifest: async (...request) => {
+      const head = await upstream.headManifest(...request);
+      if (head.fetched) onEnd('ok');
+      return head;
+    },
+  };
+}
+
+function resultOf(cause: unknown, { signal }: Waiting): DownloadResult {
+  if (signal.aborted || (cause instanceof UpstreamError && cause.reason === 'busy')) return 'aborted';
+  return cause instanceof DigestMismatch ? 'digest_mismatch' : 'upstream_error';
+}
+
 /** If the registry names the digest, the bytes are accepted unparsed: a future media type may have other fields. */
 function isManifestShape(shape: ManifestShape | undefined, answer: Answer): boolean {
   return shape !== undefined && (shape.hasManifestFields || digestIn(answer) !== undefined);
@@ -87,7 +117,7 @@ function verifiedDigest(bytes: Uint8Array, reference: Reference, answer: Answer)
   const promised = isDigest(reference) ? reference : digestIn(answer);
   const digest = digestOf(bytes, promised && algorithmOf(promised));
   if (promised === undefined || digest === promised) return digest;
-  throw new UpstreamError('misbehaving', `${answer.url.host} sent other bytes than ${promised}`);
+  throw new DigestMismatch(promised, digest, answer.url.host);
 }
 
 function confirmed(digest: Digest, answer: Answer): Digest {

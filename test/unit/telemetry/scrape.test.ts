@@ -20,6 +20,7 @@ function pulled(metrics: Metrics, upstream: string): void {
     metrics.upstreamAnswered({ upstream, kind, method: 'GET', outcome: 200, durationMs: 100 });
   metrics.blobBytes({ upstream, source: 'upstream', bytes: 1 });
   metrics.downloadStarted({ upstream });
+  metrics.manifestDownloaded({ result: 'ok' });
   metrics.downloadEnded({ upstream, result: 'ok', bytes: 1, durationMs: 100 });
 }
 

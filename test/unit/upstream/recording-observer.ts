@@ -11,6 +11,8 @@ export class RecordingObserver implements Observer, StoreObserver {
   readonly failures: Event<'internalError'>[] = [];
   readonly retries: string[] = [];
   readonly upstreamFailures: string[] = [];
+  /** How downloads of manifests ended. */
+  readonly manifestEnds: string[] = [];
   readonly secretsFetched: Event<'secretFetched'>[] = [];
 
   /** `blob ok`: what siblings were asked, but for the question that each new one is asked first. */
@@ -61,6 +63,10 @@ export class RecordingObserver implements Observer, StoreObserver {
 
   secretFetched(event: Event<'secretFetched'>): void {
     this.secretsFetched.push(event);
+  }
+
+  manifestDownloaded({ result }: Event<'manifestDownloaded'>): void {
+    this.manifestEnds.push(result);
   }
 
   diskAnswered(): void {}

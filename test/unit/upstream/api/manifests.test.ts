@@ -4,6 +4,7 @@ import { digestOf, parseDigest } from '../../../../src/oci/digest.ts';
 import { ociIndex, ociManifest } from '../../../../src/oci/media-types.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
+import { gate } from '../../../support/gate.ts';
 import { content, image } from '../../../support/images.ts';
 import { clientOf, unlimited } from '../start-client.ts';
 import { latest, manifests, repository, startWithImage } from '../start-with-image.ts';
@@ -50,6 +51,33 @@ test('every registry is asked for all manifest types, unencoded, and sees the Us
     expect(headers['user-agent']).toBe('layerwell');
   }
   expect(registry.count()).toBe(2);
+});
+
+test.each([
+  { what: 'has the bytes', fault: undefined, ends: ['ok'] },
+  { what: 'has other bytes', fault: { body: () => Buffer.from('{}') }, ends: ['digest_mismatch'] },
+  { what: 'fails, also when it is repeated', fault: { status: 503 }, ends: ['upstream_error'] },
+  { what: 'says that there is none', fault: { status: 404 }, ends: [] },
+])(
+  'how the download of a manifest ended is told once, after its retries: the registry $what',
+  async ({ fault, ends }) => {
+    const { client, observer, app } = await startWithImage(fault);
+    await client.headManifest(repository, latest, unlimited).catch(() => {});
+    await client.getManifest(repository, app.manifest.digest, unlimited).catch(() => {});
+    expect(observer.manifestEnds).toEqual(ends);
+  },
+);
+
+test('a download of a manifest that nobody waits for any more has ended as aborted', async () => {
+  const body = gate();
+  const { client, observer, registry, app } = await startWithImage({ holdBody: { afterBytes: 1, until: body } });
+  const leaving = new AbortController();
+  const fetched = client.getManifest(repository, app.manifest.digest, leaving);
+  await expect.poll(() => registry.count()).toBe(1);
+  leaving.abort(new Error('left'));
+  await expect(fetched).rejects.toThrow('left');
+  body.open();
+  expect(observer.manifestEnds).toEqual(['aborted']);
 });
 
 test('a large manifest waits for memory, a small one does not', async () => {
