@@ -21,6 +21,7 @@ export interface IndexOptions {
   /** In place of the machine's. */
   readonly files?: FileSystem;
   readonly changes?: StoreChanges;
+  readonly maxBufferedWrites?: number;
 }
 
 export function indexAt(directory: string, { files = nodeFiles, ...options }: IndexOptions = {}): StartedIndex {

@@ -1,4 +1,4 @@
-import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Observer, StoreObserver } from '../../mirror/ports/observer.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
@@ -7,7 +7,7 @@ import type { Digest } from '../../oci/digest.ts';
 import type { Tag } from '../../oci/reference.ts';
 import { Slice, type SliceLimits } from '../buffer-writer.ts';
 import type { RebuildableIndex } from '../rebuild.ts';
-import { isDamage, inTransaction, type RowWriter } from './rows.ts';
+import { type FreePages, isDamage, inTransaction, type RowWriter } from './rows.ts';
 import { type Depth, WriteBuffer } from '../write-buffer.ts';
 
 /** How long a write may wait in the buffer. */
@@ -19,11 +19,15 @@ const rowsPerFlush = 100;
 const msPerFlush = 5;
 /** A row changes up to ten pages of 4 KiB. */
 const manyRows = 50;
+/** A query waits so long for the end of a pause; a disk under load syncs within this. */
+const queriesWaitMs = 2_000;
+/** After such a pause the index counts as behind the store. */
+const behindAfterMs = 10_000;
 
 export interface BufferFlusherDeps {
   readonly pending: WriteBuffer;
   readonly observer: Pick<Observer, 'internalError'> & Pick<StoreObserver, 'indexAnswered'>;
-  /** How many writes are buffered while the disk refuses them. Beyond that they are dropped, and the index is rebuilt. */
+  /** How many writes are buffered while the disk refuses them, or does not answer. Beyond that they are dropped, and the index is rebuilt. */
   readonly maxPending: number;
   /** Called after some fifty rows. */
   readonly onManyWritten: () => void;
@@ -39,6 +43,13 @@ export interface IndexFile {
   readonly pages: Pick<FreePages, 'releasePages'>;
 }
 
+interface Pause {
+  readonly ended: PromiseWithResolvers<void>;
+  /** Resolves when it has ended, or queries wait no longer. */
+  readonly waitedFor: PromiseWithResolvers<void>;
+  readonly beganAtMs: number;
+}
+
 /** Applies buffered writes to the file, in small transactions. */
 export class BufferFlusher {
   readonly #deps: BufferFlusherDeps;
@@ -49,7 +60,7 @@ export class BufferFlusher {
   #isRefused = false;
   #rows = 0;
   #hasWritten = true;
-  #pause: PromiseWithResolvers<void> | undefined;
+  #pause: Pause | undefined;
   #hasDroppedWrites = false;
 
   constructor(deps: BufferFlusherDeps) {
@@ -78,14 +89,22 @@ export class BufferFlusher {
 
   /** From now on nothing is written to the file. @returns a function that ends the pause. */
   pause(): () => void {
-    const pause = Promise.withResolvers<void>();
-    this.#pause = pause;
+    const [ended, waitedFor] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    this.#pause = { ended, waitedFor, beganAtMs: this.#limits.now() };
     this.#cancel();
+    const timer = setTimeout(() => waitedFor.resolve(), queriesWaitMs).unref();
     return () => {
+      clearTimeout(timer);
       this.#pause = undefined;
-      pause.resolve();
+      ended.resolve();
+      waitedFor.resolve();
       if (this.#file) this.#soon ??= setImmediate(() => this.#flush()).unref(); // It may also have pages to release.
     };
+  }
+
+  /** Whether writes wait for a disk that has not answered for long. */
+  get isBehind(): boolean {
+    return this.#pause !== undefined && this.#limits.now() - this.#pause.beganAtMs >= behindAfterMs;
   }
 
   /** Whether anything was written since the last call. */
@@ -104,29 +123,42 @@ export class BufferFlusher {
     this.#deps.onManyWritten();
   }
 
-  get isPaused(): boolean {
-    return this.#pause !== undefined;
-  }
-
   /** Resolves when the file may be written to: until the caller waits again. */
   async ready(): Promise<void> {
-    while (this.#pause) await this.#pause.promise;
+    while (this.#pause) await this.#pause.ended.promise;
   }
 
   /** To be called after each buffered write. */
   writeBuffered(): void {
     const { size } = this.#deps.pending;
-    if (!this.#file || size === 0 || this.#pause) return;
+    if (this.#pause) return this.#dropBeyondBound();
+    if (!this.#file || size === 0) return;
     if (size >= rowsPerFlush && !this.#isRefused) this.#soon ??= setImmediate(() => this.#flush()).unref();
     else this.#later ??= setTimeout(() => this.#flush(), this.#isRefused ? retryDelayMs : flushDelayMs).unref();
   }
 
   /** Resolves when the writes that are buffered now are on the disk, or the disk refused them. */
-  async settle(depth: Depth = 'all'): Promise<void> {
+  settle(depth: Depth = 'all'): Promise<void> {
+    return this.#settle(depth, async ({ ended }) => {
+      await ended.promise;
+      return true;
+    });
+  }
+
+  /** Likewise before a query that may miss the last writes: it does not wait long for a disk that hangs. */
+  settleForQuery(depth: Depth = 'all'): Promise<void> {
+    return this.#settle(depth, async (pause) => {
+      await pause.waitedFor.promise;
+      return this.#pause !== pause;
+    });
+  }
+
+  /** @param outwait resolves with whether to go on. */
+  async #settle(depth: Depth, outwait: (pause: Pause) => Promise<boolean>): Promise<void> {
     const { pending } = this.#deps;
     const isWritten = pending.mark();
     for (let left = pending.sizeOf(depth); pending.sizeOf(depth) > 0; ) {
-      if (this.#pause) await this.ready();
+      while (this.#pause) if (!(await outwait(this.#pause))) return;
       const rows = this.#write(depth);
       if (rows === undefined) return;
       left -= rows;
@@ -186,39 +218,18 @@ export class BufferFlusher {
 
   /** The writes stay buffered, up to the bound, and are retried. Only the first refusal is reported. */
   #refused(cause: unknown): void {
-    const { pending, observer, maxPending, onDamaged } = this.#deps;
+    const { observer, onDamaged } = this.#deps;
     if (isDamage(cause)) return onDamaged(cause);
     if (!this.#isRefused) observer.internalError({ part: 'index', cause });
     this.#isRefused = true;
+    this.#dropBeyondBound();
+  }
+
+  #dropBeyondBound(): void {
+    const { pending, maxPending } = this.#deps;
     if (pending.sizeOf('evictions') <= maxPending) return;
     pending.clear();
     this.#hasDroppedWrites = true;
-  }
-}
-
-/** Free pages of 4 KiB that stay in the file for new rows. */
-const maxFreePages = 256;
-/** Moving this many takes about a millisecond. */
-const pagesAtOnce = 64;
-
-/** The free pages of the index's file, left by deleted rows. They count against the bound of the store until the file is truncated. */
-export class FreePages {
-  readonly #database: DatabaseSync;
-  readonly #count: StatementSync;
-
-  constructor({ database }: { readonly database: DatabaseSync }) {
-    this.#database = database;
-    this.#count = database.prepare('PRAGMA freelist_count');
-  }
-
-  /** Returns some pages to the disk. @returns whether more should be returned. */
-  releasePages(): boolean {
-    const free = Number(this.#count.get()?.['freelist_count'] ?? 0);
-    if (free <= maxFreePages) {
-      return false; // The file is truncated when the write-ahead log is checkpointed.
-    }
-    this.#database.exec(`PRAGMA incremental_vacuum(${Math.min(pagesAtOnce, free - maxFreePages)})`);
-    return true;
   }
 }
 

@@ -1,7 +1,7 @@
 import { anyGlobMatcher } from '../../oci/reference.ts';
-import { FreePages, type IndexFile } from './buffer-flusher.ts';
+import type { IndexFile } from './buffer-flusher.ts';
 import { CatalogueReader } from './catalogue/catalogue-reader.ts';
-import { RowWriter, type RowWriterDeps } from './rows.ts';
+import { FreePages, RowWriter, type RowWriterDeps } from './rows.ts';
 import type { OpenDatabaseOptions, OpenedDatabase } from './open-database.ts';
 import { RowRemover } from './row-remover.ts';
 import { timedQueries, type TimedQueriesDeps, type ViewQueries, ViewReader } from './view-reader.ts';

@@ -98,11 +98,9 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
   get lossReason(): string {
     return this.changed ? 'its process ended without closing it' : this.#lossReason;
   }
-
   whenLost = ({ signal }: Waiting): Promise<void> => this.#loss.wait(signal);
-
-  isCounted = async (): Promise<boolean> => this.#counting.isReached;
-
+  settled = (): Promise<void> => this.#flusher.settle();
+  isCounted = async (): Promise<boolean> => this.#counting.isReached && !this.#flusher.isBehind;
   whenCounted = ({ signal }: Waiting): Promise<void> => this.#counting.wait(signal);
 
   beginRebuild(): void {
@@ -114,12 +112,10 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
     if (!this.#isLostSinceRebuildBegan) this.#counting.reach();
   }
 
-  settled = (): Promise<void> => this.#flusher.settle();
-
   /** @throws Error when the file was damaged during the rebuild. */
   async completeRebuild({ signal }: Waiting): Promise<void> {
     await this.#flusher.settle();
-    await this.#ask((view) => removeUnseen(view, this.#steps, { signal }));
+    await this.#change((view) => removeUnseen(view, this.#steps, { signal }));
     await this.completeLookAgain();
   }
 
@@ -132,18 +128,17 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
   }
 
   forgetMissing = (digest: Digest): Promise<readonly RecordKey[]> =>
-    this.#read((view) => (isOfThisRun(view, digest) ? [] : removeContent(view, this.#steps, digest)));
+    this.#settled((view) => (isOfThisRun(view, digest) ? [] : removeContent(view, this.#steps, digest)));
 
   forgetRecord = (key: RecordKey): Promise<void> =>
-    this.#read(({ remover, rebuild }) => remover.removeRecord(key, rebuild));
+    this.#settled(({ remover, rebuild }) => remover.removeRecord(key, rebuild));
 
   isComplete = async (): Promise<boolean> => this.#completion.isReached;
+  whenComplete = ({ signal }: Waiting): Promise<void> => this.#completion.wait(signal);
 
   /** Without `storage.keep` also during a rebuild: then of what it has seen. */
   knowsEvictable = async (): Promise<boolean> =>
     this.#completion.isReached || (this.#counting.isReached && !this.#deps.keep?.length);
-
-  whenComplete = ({ signal }: Waiting): Promise<void> => this.#completion.wait(signal);
 
   async borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
     const parents = this.pending.parentsOf(digest);
@@ -151,34 +146,28 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
   }
 
   hasContent = (digest: Digest): Promise<boolean> => this.#read(({ reader }) => reader.hasContent(digest));
-
   repositories: Catalogue['repositories'] = ({ last, limit }) =>
     this.#read(({ reader }) => reader.repositories(last, limit));
-
-  listRepositories: CatalogueLists['listRepositories'] = (query) =>
-    this.#read(({ lists }) => lists.repositories(query));
-
+  listRepositories: CatalogueLists['listRepositories'] = (asked) =>
+    this.#read(({ lists }) => lists.repositories(asked));
   listTags: CatalogueLists['listTags'] = (query) => this.#read(({ lists }) => lists.tags(query));
-
   totals = (): Promise<Totals> => this.#read(({ reader }) => reader.totals());
-
   tags: Catalogue['tags'] = (of, page) => this.#read(({ reader }) => reader.tags(of, page));
-
   links: Catalogue['links'] = (of, page) => this.#read(({ reader }) => reader.links(of, page));
 
   async details(digest: Digest): Promise<ContentDetails> {
-    await this.#flusher.settle();
+    await this.#flusher.settleForQuery();
     return this.#ask(({ reader }) => reader.details(digest));
   }
 
-  isNeeded = (key: RecordKey): Promise<boolean> => this.#read(({ reader }) => reader.isNeeded(key));
+  isNeeded = (key: RecordKey): Promise<boolean> => this.#settled(({ reader }) => reader.isNeeded(key));
 
   fileBytes(): Promise<number> {
     return databaseBytes(this.#deps);
   }
 
   stalestRepository = (skip = 0): Promise<StaleRepository | undefined> =>
-    this.#read(({ reader }) => reader.stalestRepository(skip));
+    this.#settled(({ reader }) => reader.stalestRepository(skip));
 
   watchingSinceMs(): Promise<number> {
     return this.#ask(({ watchingSinceMs }) => watchingSinceMs);
@@ -192,13 +181,13 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
   /** Removes many links in steps, then the rest at once. Content that is written afterwards stays. */
   async forget(digest: Digest): Promise<readonly RecordKey[]> {
     if (!this.#completion.isReached) this.evictedInRebuild.add(digest);
-    const stored = await this.#ask((view) => removeContent(view, this.#steps, digest));
+    const stored = await this.#change((view) => removeContent(view, this.#steps, digest));
     this.#flusher.writeBuffered();
     return stored;
   }
 
   forgetRepository = (repositoryId: RepositoryId): Promise<readonly RecordKey[]> =>
-    this.#ask((view) => removeRepository(view, this.#steps, repositoryId));
+    this.#change((view) => removeRepository(view, this.#steps, repositoryId));
 
   #viewOptions(): OpenViewOptions {
     const { observer, clock, keep = [] } = this.#deps;
@@ -236,16 +225,27 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
     this.#completion.reach();
   }
 
-  /** Waits for buffered writes except names, which are looked up in the buffer. */
+  /** Waits for buffered writes except names, which are looked up in the buffer; not long for a disk that hangs. */
   async #read<Answer>(question: (view: OpenView) => Answer | Promise<Answer>): Promise<Answer> {
-    await this.#flusher.settle('rows');
+    await this.#flusher.settleForQuery('rows');
     return this.#ask(question);
+  }
+
+  /** Waits for them however long. */
+  #settled<Answer>(step: (view: OpenView) => Answer | Promise<Answer>): Promise<Answer> {
+    return this.#flusher.settle('rows').then(() => this.#change(step));
+  }
+
+  /** Waits until the file may be written to. */
+  async #change<Answer>(step: (view: OpenView) => Answer | Promise<Answer>): Promise<Answer> {
+    if (this.#replacing) await this.#replacing;
+    await this.#flusher.ready();
+    return this.#ask(step);
   }
 
   /** Runs a query; once more on the new file, if this one is damaged. The new one says that it is incomplete. */
   async #ask<Answer>(question: (view: OpenView) => Answer | Promise<Answer>): Promise<Answer> {
     if (this.#replacing) await this.#replacing;
-    if (this.#flusher.isPaused) await this.#flusher.ready();
     const view = this.#open();
     try {
       return await question(view);
