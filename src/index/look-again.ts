@@ -20,8 +20,10 @@ export interface StoreChanges {
   readonly oldestNeeded: number;
   /** What changed since an epoch began, before this process started; undefined if that is not known. */
   changedSince(epoch: number): Promise<ChangedThings | undefined>;
-  /** Notes that something is about to be stored or removed. */
-  begin(...things: readonly (Digest | RecordKey)[]): Disposable & { readonly noted: Promise<void> };
+  /** Notes that something is about to be removed. */
+  beginRemoval(...things: readonly (Digest | RecordKey)[]): Disposable & { readonly noted: Promise<void> };
+  /** Resolves when power loss cannot bring back what was removed. @throws the disk's error. */
+  settle(): Promise<void>;
   /** Begins a new epoch. */
   rotate(): Promise<void>;
   /** Removes the epochs before this one. */

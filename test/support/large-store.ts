@@ -42,8 +42,7 @@ export function storedImage(
 }
 
 /** Images with their links, each with a tag, written without caring for durability. */
-export function writeLargeStore(path: string, store: LargeStore): void {
-  const write = fileWriter(path);
+export function writeLargeStore(path: string, store: LargeStore, write: FileWriter = fileWriter(path)): void {
   for (let number = 0; number < store.images; number += 1) writeImage(write, storedImage(number, store));
 }
 

@@ -83,8 +83,8 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
    */
   async stop({ othersEnded }: { readonly othersEnded: boolean } = { othersEnded: true }): Promise<void> {
     await this.#replacing;
-    await this.#saver?.stop();
-    const hasAllWrites = await this.#flusher.stop();
+    const isSettled = (await this.#saver?.stop()) ?? true;
+    const hasAllWrites = (await this.#flusher.stop()) && isSettled;
     const database = this.#opened?.database;
     this.#opened = undefined;
     if (database && othersEnded && hasAllWrites) closeForGood(database, { isComplete: this.#completion.isReached });

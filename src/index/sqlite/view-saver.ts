@@ -58,11 +58,18 @@ export class ViewSaver {
     await this.#saving;
   }
 
-  /** Ends a running save. Nothing is saved afterwards. */
-  async stop(): Promise<void> {
+  /** Ends a running save. Nothing is saved afterwards. @returns whether power loss cannot bring back what was removed from the store. */
+  async stop(): Promise<boolean> {
     clearInterval(this.#timer);
     await this.#saving;
     this.abandon();
+    try {
+      await this.#deps.changes?.settle();
+      return true;
+    } catch (cause) {
+      this.#deps.observer.internalError({ part: 'index', cause });
+      return false;
+    }
   }
 
   /** The file is damaged: nothing more is done with it. */

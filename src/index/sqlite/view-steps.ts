@@ -62,7 +62,7 @@ export async function removeContent(
   { pending, flusher, changes }: Steps,
   digest: Digest,
 ): Promise<readonly RecordKey[]> {
-  using change = changes?.begin(digest, ...remover.recordsOf(digest));
+  using change = changes?.beginRemoval(digest, ...remover.recordsOf(digest));
   if (change) await notedBefore(change, flusher);
   const removed: RecordKey[] = [];
   for (const links of remover.removeManyLinks(digest)) {
@@ -108,7 +108,7 @@ export async function removeRepository(
   for (;;) {
     const some = remover.recordsOfRepository(name);
     if (some.length === 0) return distinctRecords(removed);
-    using change = changes?.begin(...some);
+    using change = changes?.beginRemoval(...some);
     await notedBefore(change, flusher);
     inTransaction(database, () => removed.push(...remover.removeOfRepository(name)));
     flusher.wrote(some.length);

@@ -53,7 +53,7 @@ export interface FileBlobStoreDeps {
   /** Resolves when this process may write to the store; absent: at once. @throws when it may not. */
   readonly hold?: () => Promise<void>;
   /** Changes are noted there before they are made; absent: they are not. */
-  readonly changes?: Pick<ChangeJournal, 'begin'> | undefined;
+  readonly changes?: Pick<ChangeJournal, 'begin' | 'beginRemoval'> | undefined;
 }
 
 /** Content as files named after their digest; see layout.ts. */
@@ -154,7 +154,7 @@ export class FileBlobStore implements BlobStore {
 
   async remove(digest: Digest): Promise<void> {
     await this.#hold();
-    using change = this.#changes?.begin(digest);
+    using change = this.#changes?.beginRemoval(digest);
     await change?.noted;
     await this.#folders.remove(this.#pathOf(digest));
   }
@@ -272,7 +272,7 @@ export class FileBlobStore implements BlobStore {
     this.#observer.corruptionFound({ digest, source });
     try {
       await this.#hold();
-      using change = this.#changes?.begin(digest);
+      using change = this.#changes?.beginRemoval(digest);
       await change?.noted;
       await this.#quarantine.take(this.#pathOf(digest), digest, size);
     } catch (cause) {

@@ -1,20 +1,24 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { blobPath, changesFolder, digestAt, recordKeyAt, recordPath } from '../layout.ts';
+import { blobPath, changesFolder, recordPath } from '../layout.ts';
 import type { DurableFolders } from './durable-folders.ts';
-import { entriesIn, type FileSystem, type OpenFile, readUpTo } from './file-system.ts';
+import { entriesIn, type FileSystem, type OpenFile } from './file-system.ts';
+import {
+  type ChangedThings,
+  type Epoch,
+  type EpochName,
+  epochNamed,
+  linesIn,
+  newEpoch,
+  pathOfEpoch,
+  thingsAt,
+} from './journal-epochs.ts';
 
 /** Content by its digest, or a record. */
 export type StoredThing = Digest | RecordKey;
-
-/** What may have changed in a store. */
-export interface ChangedThings {
-  readonly contents: readonly Digest[];
-  readonly records: readonly RecordKey[];
-}
 
 /** A change that is about to be made. Disposed once it is made, or has failed. */
 export interface BegunChange extends Disposable {
@@ -29,7 +33,7 @@ export interface ChangeJournalDeps {
   /** The storage path, absolute. */
   readonly path: string;
   readonly files: FileSystem;
-  readonly folders: Pick<DurableFolders, 'make' | 'sync' | 'remove'>;
+  readonly folders: Pick<DurableFolders, 'make' | 'sync' | 'syncNearest' | 'remove'>;
   readonly clock: Pick<Clock, 'now' | 'monotonicMs'>;
   readonly observer: Pick<Observer, 'internalError'>;
   /** Resolves when this process may write to the store. @throws when it may not. */
@@ -40,23 +44,6 @@ export interface ChangeJournalDeps {
 const maxNotes = 200_000;
 /** Between a change of the store and its write to an index pass a few turns of the event loop; removing many records takes seconds. */
 const toldWithinMs = 15_000;
-
-interface Epoch {
-  readonly number: number;
-  /** Undefined if changes could not be noted: the next start cannot use the journal. */
-  file: OpenFile | undefined;
-  position: number;
-  readonly notes: Map<string, Promise<void>>;
-  readonly unwritten: string[];
-  writing: Promise<void>;
-  next: Promise<void> | undefined;
-  /** Changes that are being made. */
-  running: number;
-  /** When the last of them was made, or had failed. */
-  madeAtMs: number;
-  /** When the next epoch began. */
-  endedAtMs: number;
-}
 
 /**
  * What is about to change in the store: every path is noted here, on the disk, before a file becomes visible or goes. An index that knows
@@ -72,6 +59,7 @@ export class ChangeJournal {
   #epochs: Epoch[] = [];
   /** Those on the disk, also of earlier processes. */
   #names: EpochName[] = [];
+  #settling: Promise<void> | undefined;
 
   constructor(deps: ChangeJournalDeps) {
     this.#deps = deps;
@@ -116,14 +104,18 @@ export class ChangeJournal {
     const names = this.#names.filter(({ number }) => number >= first && number < this.current);
     const isChain = names.every(({ previous }, at) => at === 0 || previous === names[at - 1]?.number);
     if (names[0]?.number !== first || !isChain) return undefined;
+    const { path, files } = this.#deps;
     const paths = new Set<string>();
     try {
-      for (const name of names) for (const line of await this.#read(name)) paths.add(line);
+      for (const name of names) for (const line of await linesIn(join(path, pathOfEpoch(name)), files)) paths.add(line);
     } catch (cause) {
       this.#deps.observer.internalError({ part: 'journal of changes', cause });
       return undefined;
     }
-    return paths.size > maxNotes ? undefined : thingsAt(paths);
+    if (paths.size > maxNotes) return undefined;
+    const removedFrom = new Set([...paths].map((one) => this.#folderOf(one)));
+    this.#epochs.unshift({ ...newEpoch(first), removedFrom, endedAtMs: -Infinity });
+    return thingsAt(paths);
   }
 
   /** Notes that something is about to be stored or removed. */
@@ -142,16 +134,35 @@ export class ChangeJournal {
     };
   }
 
-  /** Begins a new epoch, if anything was noted in this one. */
+  /** Likewise, that something is about to be removed: it is noted until power loss cannot bring it back. */
+  beginRemoval(...things: readonly StoredThing[]): BegunChange {
+    for (const thing of things) this.#current.removedFrom.add(this.#folderOf(pathOf(thing)));
+    return this.begin(...things);
+  }
+
+  /** Begins a new epoch, if anything was noted in this one. What was removed in those before is synced meanwhile. */
   async rotate(): Promise<void> {
+    const report = (cause: unknown) => this.#deps.observer.internalError({ part: 'journal of changes', cause });
+    this.#settling ??= this.#settleThose((epoch) => epoch !== this.#current)
+      .catch(report)
+      .finally(() => {
+        this.#settling = undefined;
+      });
     if (this.#current.notes.size > 0 || !this.#current.file) await this.#begin();
+  }
+
+  /** Resolves when power loss cannot bring back what was removed. @throws the disk's error */
+  async settle(): Promise<void> {
+    await this.#settling;
+    await this.#settleThose(() => true);
   }
 
   /** The first epoch with changes that an index may not have been told of. */
   get oldestNeeded(): number {
     const beforeMs = this.#deps.clock.monotonicMs() - toldWithinMs;
     const needed = this.#epochs.find(
-      ({ running, madeAtMs, endedAtMs }) => running > 0 || Math.max(madeAtMs, endedAtMs) > beforeMs,
+      ({ running, removedFrom, madeAtMs, endedAtMs }) =>
+        running > 0 || removedFrom.size > 0 || Math.max(madeAtMs, endedAtMs) > beforeMs,
     );
     return (needed ?? this.#current).number;
   }
@@ -186,14 +197,28 @@ export class ChangeJournal {
       await folders.sync(join(path, changesFolder));
       this.#names.push(name);
     } catch (cause) {
-      if (this.#epochs.every((epoch) => epoch.file)) observer.internalError({ part: 'journal of changes', cause });
+      if (this.#epochs.length === 0 || this.#epochs.at(-1)?.file)
+        observer.internalError({ part: 'journal of changes', cause });
       await file?.close();
       file = undefined;
     }
-    const [written, last] = [Promise.resolve(), this.#epochs.at(-1)];
+    const last = this.#epochs.at(-1);
     if (last) last.endedAtMs = clock.monotonicMs();
-    const fresh = { position: 0, notes: new Map(), unwritten: [], writing: written, next: undefined };
-    this.#epochs.push({ ...fresh, number: name.number, file, running: 0, madeAtMs: 0, endedAtMs: Infinity });
+    this.#epochs.push({ ...newEpoch(name.number), file });
+  }
+
+  async #settleThose(which: (epoch: Epoch) => boolean): Promise<void> {
+    for (const epoch of this.#epochs.filter((one) => which(one) && one.running === 0)) {
+      for (const folder of epoch.removedFrom) {
+        if (!this.#epochs.includes(epoch)) return; // Stopped.
+        await this.#deps.folders.syncNearest(folder);
+        epoch.removedFrom.delete(folder);
+      }
+    }
+  }
+
+  #folderOf(path: string): string {
+    return dirname(join(this.#deps.path, path));
   }
 
   /** A path that was noted in this epoch is not noted again. */
@@ -243,43 +268,8 @@ export class ChangeJournal {
     await this.#deps.folders.remove(join(this.#deps.path, pathOfEpoch(name)));
     this.#names = this.#names.filter((one) => one !== name);
   }
-
-  async #read(name: EpochName): Promise<readonly string[]> {
-    const file = await this.#deps.files.open(join(this.#deps.path, pathOfEpoch(name)), 'read');
-    try {
-      const bytes = await readUpTo((await file.status()).size, file);
-      return bytes.toString('latin1').split('\n').slice(0, -1);
-    } finally {
-      await file.close();
-    }
-  }
-}
-
-interface EpochName {
-  readonly previous: number;
-  readonly number: number;
-}
-
-function pathOfEpoch({ previous, number }: EpochName): string {
-  return `${changesFolder}/${previous}-${number}`;
-}
-
-function epochNamed(name: string): readonly EpochName[] {
-  const [, previous, number] = /^(\d{1,15})-(\d{1,15})$/.exec(name) ?? [];
-  return number === undefined ? [] : [{ previous: Number(previous), number: Number(number) }];
 }
 
 function pathOf(thing: StoredThing): string {
   return typeof thing === 'string' ? blobPath(thing) : recordPath(thing);
-}
-
-/** Lines that the disk has made up in a power loss are no paths. */
-function thingsAt(paths: Iterable<string>): ChangedThings {
-  const [contents, records]: [Digest[], RecordKey[]] = [[], []];
-  for (const path of paths) {
-    const [digest, key] = [digestAt(path), recordKeyAt(path)];
-    if (digest) contents.push(digest);
-    else if (key) records.push(key);
-  }
-  return { contents, records };
 }

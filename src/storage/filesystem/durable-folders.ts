@@ -74,6 +74,16 @@ export class DurableFolders {
     }
   }
 
+  /** Syncs a folder, or the nearest of its parents that exists: what was removed from it stays removed in a power loss. */
+  async syncNearest(folder: string): Promise<void> {
+    try {
+      await this.sync(folder);
+    } catch (error) {
+      if (!failedWith(error, 'ENOENT') || dirname(folder) === folder) throw error;
+      await this.syncNearest(dirname(folder));
+    }
+  }
+
   /** Removes a file if it exists. */
   async remove(path: string): Promise<void> {
     try {

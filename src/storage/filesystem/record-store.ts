@@ -29,7 +29,7 @@ export interface FileRecordStoreDeps {
   /** Resolves when this process may write to the store; absent: at once. @throws when it may not. */
   readonly hold?: () => Promise<void>;
   /** Changes of links and tags are noted there before they are made; absent: they are not. */
-  readonly changes?: Pick<ChangeJournal, 'begin'> | undefined;
+  readonly changes?: Pick<ChangeJournal, 'begin' | 'beginRemoval'> | undefined;
 }
 
 /** Records as JSON files; see layout.ts. Writes of one record take effect in the order of the calls. */
@@ -66,7 +66,7 @@ export class FileRecordStore implements RecordStore, RecordFolders {
     const path = this.#pathOf(key);
     return this.#inTurn(path, async () => {
       await this.#deps.hold();
-      using change = this.#beginOf(key)?.();
+      using change = isIndexed(key) ? this.#noted?.beginRemoval(key) : undefined;
       await change?.noted;
       const before = await this.#sizeIfCounted(key);
       await this.#folders.remove(path);

@@ -25,7 +25,8 @@ function journal(noted: Promise<void> = Promise.resolve()): StoreChanges {
     hasNotes: false,
     oldestNeeded: 1,
     changedSince: async () => ({ contents: [], records: [] }),
-    begin: () => ({ noted, [Symbol.dispose]: () => {} }),
+    beginRemoval: () => ({ noted, [Symbol.dispose]: () => {} }),
+    settle: async () => {},
     rotate: async () => {},
     dropBefore: async () => {},
   };

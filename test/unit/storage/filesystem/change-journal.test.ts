@@ -1,8 +1,9 @@
-import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { dirname, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { ChangeJournal } from '../../../../src/storage/filesystem/change-journal.ts';
+import { blobPath } from '../../../../src/storage/layout.ts';
 import { DurableFolders } from '../../../../src/storage/filesystem/durable-folders.ts';
 import { namesIn } from '../../../support/files-in.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
@@ -118,6 +119,67 @@ test('after changes that could not be noted in a file of their own, no later sta
   const next = await journalOn(disk);
   expect(await next.journal.changedSince(since)).toBeUndefined();
   expect(await next.journal.changedSince(journal.current)).toEqual({ contents: [first], records: [] });
+});
+
+describe('what was removed is noted until power loss cannot bring it back:', () => {
+  /** Removes the first content's file. */
+  async function removed() {
+    const disk = new PowerLossDisk();
+    const path = join('/store', blobPath(first));
+    disk.put(path, 'content');
+    disk.allSynced();
+    const { journal, clock } = await journalOn(disk);
+    {
+      using change = journal.beginRemoval(first);
+      await change.noted;
+      await disk.unlink(path);
+    }
+    return { disk, journal, clock, since: journal.current, isBack: () => isThere(afterPowerLoss(disk), path) };
+  }
+
+  const isThere = async (disk: PowerLossDisk, path: string): Promise<boolean> => {
+    return disk.stat(path).then(
+      () => true,
+      () => false,
+    );
+  };
+
+  const refuseFolders = (operation: string, path: string) => {
+    if (operation === 'sync' && path.includes('blobs/')) throw Object.assign(new Error('slow'), { code: 'EIO' });
+  };
+
+  test('its folder is synced before the epoch is dropped', async () => {
+    const { disk, journal, clock, since, isBack } = await removed();
+    disk.before = refuseFolders;
+    await journal.rotate();
+    await expect(journal.settle()).rejects.toThrow('slow');
+    clock.advance(laterMs);
+    expect(journal.oldestNeeded).toBe(since);
+    expect(await isBack()).toBe(true);
+    disk.before = () => {};
+    await journal.rotate();
+    await journal.settle();
+    expect(journal.oldestNeeded).toBe(journal.current);
+    expect(await isBack()).toBe(false);
+  });
+
+  test('also after the process was killed, by the next one', async () => {
+    const { disk, clock, since, isBack } = await removed();
+    const { journal } = await journalOn(disk, clock);
+    expect(await journal.changedSince(since)).toEqual({ contents: [first], records: [] });
+    clock.advance(laterMs);
+    expect(journal.oldestNeeded).toBe(since);
+    await journal.settle();
+    expect(journal.oldestNeeded).toBe(journal.current);
+    expect(await isBack()).toBe(false);
+  });
+
+  test('a folder that was removed too is synced by its parent', async () => {
+    const { disk, journal, isBack } = await removed();
+    await disk.rmdir(join('/store', dirname(blobPath(first))));
+    await journal.settle();
+    expect(await isBack()).toBe(false);
+  });
 });
 
 test('changes that no index takes do not fill the disk', async () => {
