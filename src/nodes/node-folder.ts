@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, lstat, mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
+import { type FileHandle, link, lstat, mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Found } from './decisions.ts';
 
@@ -60,7 +60,7 @@ export class NodeFolder {
     const folder = dirname(this.#at(path));
     await mkdir(folder, { recursive: true });
     await this.#removeUnfinished(path, { olderThanMs: writesEndWithinMs });
-    const written = `${this.#at(path)}.${randomBytes(4).toString('hex')}${unfinishedEnding}`;
+    const written = unfinishedOf(this.#at(path));
     try {
       await writeThrough(written, text);
       await rename(written, this.#at(path));
@@ -72,10 +72,13 @@ export class NodeFolder {
     await syncFolder(folder);
   }
 
-  /** Keeps the file as it is now; a former backup is replaced. */
+  /** Keeps the file as it is now, by a second name: with its mode and owner, since it may have credentials. A former backup is replaced. */
   async backUp(path: string): Promise<void> {
-    const found = await this.find(path);
-    if (found.kind === 'text') await this.replace(path + backupEnding, found.text);
+    const linked = unfinishedOf(this.#at(path + backupEnding));
+    await link(this.#at(path), linked);
+    await rename(linked, this.#at(path + backupEnding));
+    await rm(linked, { force: true }); // A rename to another name of the same file does nothing.
+    await syncFolder(dirname(this.#at(path)));
   }
 
   async restore(path: string): Promise<void> {
@@ -141,6 +144,10 @@ export class NodeFolder {
   #at(path: string): string {
     return join(this.#root, path);
   }
+}
+
+function unfinishedOf(path: string): string {
+  return `${path}.${randomBytes(4).toString('hex')}${unfinishedEnding}`;
 }
 
 function withoutEnding(path: string): string {

@@ -1,4 +1,4 @@
-import { readdir, rename, rm, symlink, utimes } from 'node:fs/promises';
+import { chmod, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { configureNode, unconfigureNode, watchNode } from '../../../src/commands/node-configuration.ts';
@@ -96,6 +96,25 @@ describe('files of others', () => {
 
     expect(await unconfigureNode(node.options, { stays: false })).toBe(0);
     expect(await node.read(hub)).toBe(others);
+    expect(await node.files()).toEqual([hub]);
+  });
+
+  test('with credentials in them stay as secret as they were while they are kept, and come back byte for byte', async () => {
+    const node = await testNode({ registries, takeOver: true });
+    const bytes = Buffer.from(
+      '# caf\xe9\n[host."https://mirror.example".header]\n  authorization = "Basic c2VjcmV0"\n',
+      'latin1',
+    );
+    await node.write(hub, '');
+    await writeFile(join(node.root, hub), bytes);
+    await chmod(join(node.root, hub), 0o600);
+    await configureNode(node.options);
+    const modeOf = async (path: string) => (await stat(join(node.root, path))).mode & 0o777;
+    expect(await modeOf(`${hub}.before-layerwell`)).toBe(0o600);
+    expect(await modeOf(hub)).toBe(0o644);
+    await unconfigureNode(node.options, { stays: false });
+    expect(await modeOf(hub)).toBe(0o600);
+    expect((await readFile(join(node.root, hub))).equals(bytes)).toBe(true);
     expect(await node.files()).toEqual([hub]);
   });
 
