@@ -93,12 +93,18 @@ export class TooSlow extends Error {
 const mostDrainedBytes = 256 * 1024 * 1024;
 const drainsWithinMs = 5_000;
 
+/** The headers before a file are read at once, and the names in those that count for all files are copied for each of them. */
+const mostHeaderBytes = 256 * 1024;
+const bytesAtOnce = 64 * 1024;
+
 /** A tar that arrives. Its entries are to be read in order, each body before the next entry. */
 export class ArrivingTar {
   readonly #chunks: AsyncIterator<unknown>;
   readonly #options: UnpackOptions;
   readonly #slow = new AbortController();
   readonly #rate: RateWatch;
+  /** What may arrive before the next file begins. */
+  #headerBytesLeft = mostHeaderBytes;
 
   constructor(incoming: Readable, options: UnpackOptions) {
     const { least } = options;
@@ -120,10 +126,12 @@ export class ArrivingTar {
     try {
       for await (const entry of archive) {
         isOfTheTar = false;
+        this.#headerBytesLeft = Infinity;
         const told = toldIn(entry.header);
         // A folder may have a size (POSIX, "ustar Interchange Format"), and has no bytes: its stream would never end.
         yield { ...told, body: bytesOf(told.type === 'directory' ? [] : entry, () => failure) };
         isOfTheTar = true;
+        this.#headerBytesLeft = mostHeaderBytes;
       }
     } catch (cause) {
       if (failure !== undefined) throw failure;
@@ -158,9 +166,15 @@ export class ArrivingTar {
     for (;;) {
       const chunk = await this.#next(ended, this.#options.idleMs);
       if (chunk === undefined) break;
-      if (archive.destroyed) return;
-      const drained = new Promise<void>((resolve) => (resume = resolve));
-      if (!archive.write(chunk)) await drained;
+      for (let at = 0; at < chunk.byteLength; at += bytesAtOnce) {
+        if (archive.destroyed) return;
+        const piece = chunk.subarray(at, at + bytesAtOnce);
+        this.#headerBytesLeft -= piece.byteLength;
+        if (this.#headerBytesLeft < 0)
+          throw new ArchiveRefused(`more than ${mostHeaderBytes} bytes come before a file`);
+        const drained = new Promise<void>((resolve) => (resume = resolve));
+        if (!archive.write(piece)) await drained;
+      }
     }
     archive.end(undefined);
   }
