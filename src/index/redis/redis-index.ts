@@ -24,13 +24,14 @@ import {
   evictableOf,
   type OpenedParts,
   openParts,
+  type Question,
   removeContent,
   removeRepository,
   removeUnseen,
 } from './view-steps.ts';
 import { EvictionWindow, windowSize } from './eviction-window.ts';
 import { StoreTotals } from './store-totals.ts';
-import { type IndexConnection, Tenure } from './tenure.ts';
+import { type IndexConnection, type Patience, Tenure } from './tenure.ts';
 import { ViewLost } from './view.ts';
 
 const closeWithinMs = 1_000;
@@ -211,10 +212,10 @@ export class RedisIndex implements Index, Catalogue, CatalogueLists, LosableInde
 
   tags: Catalogue['tags'] = (of, page) => this.#askPatiently(({ reader }) => reader.tags(of, page));
   links: Catalogue['links'] = (of, page) => this.#askPatiently(({ reader }) => reader.links(of, page));
-  details: Catalogue['details'] = (digest) => this.#askPatiently(({ reader }) => reader.details(digest), 'all');
+  details: Catalogue['details'] = (of) => this.#askPatiently(({ reader }) => reader.details(of), { depth: 'all' });
   listRepositories: CatalogueLists['listRepositories'] = (query) =>
-    this.#askPatiently(({ lists }) => lists.repositories(query));
-  listTags: CatalogueLists['listTags'] = (query) => this.#askPatiently(({ lists }) => lists.tags(query));
+    this.#askPatiently(({ lists }) => lists.repositories(query), query);
+  listTags: CatalogueLists['listTags'] = (query) => this.#askPatiently(({ lists }) => lists.tags(query), query);
 
   hasContent = (digest: Digest): Promise<boolean> =>
     this.#ask({ otherwise: false }, ({ reader }) => reader.hasContent(digest));
@@ -270,7 +271,7 @@ export class RedisIndex implements Index, Catalogue, CatalogueLists, LosableInde
   /** Asks Redis after every write before; `otherwise`, if it gives no usable answer. */
   async #ask<Answer>(
     { otherwise, depth = 'rows' }: { readonly otherwise: Answer; readonly depth?: Depth },
-    question: (parts: OpenedParts) => Promise<Answer>,
+    question: Question<Answer>,
   ): Promise<Answer> {
     const parts = this.#partsInUse();
     if (!this.#tenure.isOpen) return otherwise;
@@ -286,9 +287,9 @@ export class RedisIndex implements Index, Catalogue, CatalogueLists, LosableInde
     }
   }
 
-  /** For an operator. */
-  #askPatiently<Answer>(question: (parts: OpenedParts) => Promise<Answer>, depth?: Depth): Promise<Answer | undefined> {
-    return this.#tenure.repeated(() => this.#ask({ otherwise: undefined, ...(depth && { depth }) }, question));
+  /** For an operator. @throws the signal's reason when it aborts while Redis is away */
+  #askPatiently<Answer>(question: Question<Answer>, { depth, signal }: Patience = {}): Promise<Answer | undefined> {
+    return this.#tenure.repeated(() => this.#ask({ otherwise: undefined, ...(depth && { depth }) }, question), signal);
   }
 
   async #fillWindow(): Promise<void> {

@@ -5,10 +5,16 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { Totals } from '../../mirror/ports/store-index.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
-import type { WriteBuffer } from '../write-buffer.ts';
+import type { Depth, WriteBuffer } from '../write-buffer.ts';
 import type { StoreTotals } from './store-totals.ts';
 import type { OpenedParts } from './view-steps.ts';
 import { NotOpen } from './writer.ts';
+
+/** How an operator asks. */
+export interface Patience {
+  readonly depth?: Depth;
+  readonly signal?: AbortSignal | undefined;
+}
 
 /** What the index needs of the connection to Redis. */
 export interface IndexConnection extends Pick<RedisCommands, 'run'> {
@@ -147,19 +153,24 @@ export class Tenure {
     }
   }
 
-  /** Asks for an operator: again, a few times, after Redis did not answer for a moment. @returns undefined if `ask` does so each time */
-  async repeated<Answer>(ask: () => Promise<Answer | undefined>): Promise<Answer | undefined> {
+  /**
+   * Asks for an operator: again, a few times, after Redis did not answer for a moment.
+   * @returns undefined if `ask` does so each time
+   * @throws the signal's reason when it aborts in between
+   */
+  async repeated<Answer>(ask: () => Promise<Answer | undefined>, signal?: AbortSignal): Promise<Answer | undefined> {
     for (let asked = 1; ; asked += 1) {
       const answer = await ask();
-      if (answer !== undefined || asked === mostAsked || !(await this.#isOpenSoon())) return answer;
+      if (answer !== undefined || asked === mostAsked || !(await this.#isOpenSoon(signal))) return answer;
     }
   }
 
-  async #isOpenSoon(): Promise<boolean> {
+  async #isOpenSoon(signal: AbortSignal | undefined): Promise<boolean> {
+    signal?.throwIfAborted();
     const leftMs = this.#failedAtMs + repeatedWithinMs - this.#deps.clock.monotonicMs();
     if (!this.isOpen && leftMs > 0) {
-      const limit = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(Math.ceil(leftMs))]);
-      await this.#opening.wait(limit).catch(() => {});
+      const ends = [this.#stopping.signal, AbortSignal.timeout(Math.ceil(leftMs)), ...(signal ? [signal] : [])];
+      await this.#opening.wait(AbortSignal.any(ends)).catch(() => signal?.throwIfAborted());
     }
     return this.isOpen;
   }

@@ -23,6 +23,8 @@ export interface OpenedParts {
   readonly writer: Writer;
 }
 
+export type Question<Answer> = (parts: OpenedParts) => Promise<Answer>;
+
 export interface PartsDeps extends Omit<WriterDeps, 'view'> {
   readonly redis: Pick<RedisCommands, 'run'>;
   readonly keyPrefix: string;

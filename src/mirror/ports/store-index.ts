@@ -118,7 +118,10 @@ export interface Catalogue extends Pick<Index, 'repositories' | 'isNeeded'> {
 
 /** What operators browse. */
 export interface CatalogueLists {
-  /** Repositories with cached content; undefined if the index cannot be read now. While it is not complete, some may be missing. */
+  /**
+   * Repositories with cached content; undefined if the index cannot be read now. While it is not complete, some may be missing.
+   * @throws the signal's reason when it aborts while the index is away.
+   */
   listRepositories(query: ListQuery): Promise<FoundPage<ListedRepository> | undefined>;
   /** The tags of all repositories, or of one; undefined likewise. */
   listTags(query: TagListQuery): Promise<FoundPage<ListedTag> | undefined>;
@@ -164,6 +167,8 @@ export interface ListQuery {
   /** Begins after this position. */
   readonly after: ListPosition | undefined;
   readonly limit: number;
+  /** Ends the wait for an index that is away. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface TagListQuery extends ListQuery {

@@ -14,6 +14,7 @@ export interface AskedList {
   readonly order: ListOrder;
   readonly after: ListPosition | undefined;
   readonly limit: number;
+  readonly signal: AbortSignal;
 }
 
 /** What the lists need of the mirror. */
@@ -125,17 +126,18 @@ const position = z.tuple([
 ]);
 
 /** A list as a query asks for it. @throws Problem for an invalid query, or a cursor of another order. */
-export function listAsked(query: Readonly<Record<string, string>>): AskedList {
-  return askedIn(checked(listQuery, query, 'the query'));
+export function listAsked(query: Readonly<Record<string, string>>, signal: AbortSignal): AskedList {
+  return askedIn(checked(listQuery, query, 'the query'), signal);
 }
 
 /** @throws Problem for a cursor of another order. */
-function askedIn(query: z.output<typeof listQuery>): AskedList {
+function askedIn(query: z.output<typeof listQuery>, signal: AbortSignal): AskedList {
   const { limit, cursor, sort, order: direction, pulledSince, pulledBefore, text: part, ...filter } = query;
   const order = { by: sort, isDescending: direction === undefined ? sort !== 'name' : direction === 'desc' };
   return {
     limit,
     order,
+    signal,
     filter: { ...filter, text: part?.toLowerCase(), pulledSinceMs: pulledSince, pulledBeforeMs: pulledBefore },
     after: cursor === undefined ? undefined : positionIn(cursor, order),
   };
@@ -174,7 +176,7 @@ export const catalogueRoutes: readonly Route<CatalogueNeeds>[] = [
     query: listQuery,
     body: noBody,
     answer: repositories,
-    run: ({ query }, { catalogue }: CatalogueNeeds) => catalogue.repositories(askedIn(query)),
+    run: ({ query, signal }, { catalogue }: CatalogueNeeds) => catalogue.repositories(askedIn(query, signal)),
   }),
   route({
     method: 'get',
@@ -184,7 +186,7 @@ export const catalogueRoutes: readonly Route<CatalogueNeeds>[] = [
     query: tagsQuery,
     body: noBody,
     answer: tags,
-    run: ({ path, query }, { catalogue }: CatalogueNeeds) => catalogue.tags(askedIn(query), path.name),
+    run: ({ path, query, signal }, { catalogue }: CatalogueNeeds) => catalogue.tags(askedIn(query, signal), path.name),
   }),
   route({
     method: 'get',
@@ -194,6 +196,6 @@ export const catalogueRoutes: readonly Route<CatalogueNeeds>[] = [
     query: listQuery,
     body: noBody,
     answer: tags,
-    run: ({ query }, { catalogue }: CatalogueNeeds) => catalogue.tags(askedIn(query)),
+    run: ({ query, signal }, { catalogue }: CatalogueNeeds) => catalogue.tags(askedIn(query, signal)),
   }),
 ];

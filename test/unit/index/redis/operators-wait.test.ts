@@ -69,3 +69,17 @@ test('an operator who waits for Redis does not hold up the stop of the index', a
   await index.stop();
   await expect(operator).resolves.toBe(undefined);
 });
+
+test('an operator who leaves no longer waits for Redis', async () => {
+  const { redis, index, connection } = await indexWithImage();
+  await redis.kill();
+  await vi.waitUntil(() => connection.state.state === 'down', pollOptions);
+  const operator = new AbortController();
+  const asked = { ...list, signal: operator.signal };
+  const startedMs = performance.now();
+  const waiting = Promise.allSettled([index.listTags(asked), index.listRepositories(asked)]);
+  operator.abort(new Error('the client has left'));
+  const left = { status: 'rejected', reason: operator.signal.reason };
+  expect(await waiting).toEqual([left, left]);
+  expect(performance.now() - startedMs).toBeLessThan(1_000);
+});

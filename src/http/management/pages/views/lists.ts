@@ -15,13 +15,13 @@ const dayMs = 86_400_000;
 const words = ['registry', 'text', 'platform', 'sort', 'cursor'];
 
 /** The list that a page's address asks for. @throws Problem */
-export function listOf({ query, nowMs, isPublic }: PageRequest): AskedList {
+export function listOf({ query, nowMs, isPublic, signal }: PageRequest): AskedList {
   // When something was pulled is not for everybody.
-  if (isPublic) return listAsked({ sort: 'name', limit: pageSize, ...cursorIn(query) });
+  if (isPublic) return listAsked({ sort: 'name', limit: pageSize, ...cursorIn(query) }, signal);
   const said = words.map((word) => [word, query.get(word) ?? ''] as const).filter(([, value]) => value !== '');
   const days = Number(query.get('unused') ?? '');
   const pulledBefore = days > 0 && days < 10_000 && { pulledBefore: new Date(nowMs - days * dayMs).toISOString() };
-  return listAsked({ sort: 'lastPull', ...Object.fromEntries(said), ...pulledBefore, limit: pageSize });
+  return listAsked({ sort: 'lastPull', ...Object.fromEntries(said), ...pulledBefore, limit: pageSize }, signal);
 }
 
 function cursorIn(query: URLSearchParams): { readonly cursor?: string } {
