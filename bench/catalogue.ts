@@ -14,6 +14,7 @@ import { machineFacts } from './machine.ts';
 import { findTools } from './tools.ts';
 
 // How fast the lists of the management API and the pages are: `node bench/catalogue.ts [--report]`. The report is bench/CATALOGUE.md.
+// `--only 'tags by size|public'` measures the lists and pages whose names match, and no pulls beside them.
 
 const { values } = parseArgs({
   options: {
@@ -23,8 +24,10 @@ const { values } = parseArgs({
     times: { type: 'string', default: '100' },
     index: { type: 'string', default: 'sqlite,redis' },
     report: { type: 'boolean', default: false },
+    only: { type: 'string' },
   },
 });
+const isMeasured = ({ name }: { readonly name: string }) => new RegExp(values.only ?? '').test(name);
 const counts = {
   repositories: Number(values.repositories),
   tags: Number(values.tags),
@@ -54,14 +57,15 @@ async function measure(driver: Driver): Promise<Measured> {
   const upstream = servers.use(await startUpstream(site));
   const mirror = servers.use(await startMirror(place, { upstreamUrl: upstream.url, signal }));
   const lists: ListTimes[] = [];
-  for (const list of measuredLists(Date.now())) {
+  for (const list of measuredLists(Date.now()).filter(isMeasured)) {
     signal.throwIfAborted();
     lists.push(await timesOf(mirror.managementUrl, list, Number(values.times)));
   }
   process.stderr.write(`${driver}: lists are measured\n`);
-  const pages = await measuredPages(mirror, { upstream, times: Number(values.times), signal });
+  const pages = await measuredPages(mirror, { upstream, times: Number(values.times), isMeasured, signal });
   process.stderr.write(`${driver}: pages are measured\n`);
-  const beside = await pullsBesideLists({ mirror, upstream, wrk: tools.wrk, signal });
+  const beside =
+    values.only === undefined ? await pullsBesideLists({ mirror, upstream, wrk: tools.wrk, signal }) : undefined;
   const measured = { driver, filledInSeconds, lists, pages, beside };
   process.stderr.write(`${JSON.stringify(measured)}\n`);
   return measured;
@@ -78,6 +82,7 @@ const machine = [
 ];
 const report = reportOf(measured, { counts, times: Number(values.times), machine });
 process.stdout.write(report);
+if (values.report && values.only !== undefined) throw new Error('--report: the report has all lists, not --only some');
 if (values.report) await writeFile(join(import.meta.dirname, 'CATALOGUE.md'), report);
 const isSlow = ({ lists, pages }: Measured) =>
   lists.some(({ medianMs }) => medianMs > limitMs) || pages.some(({ medianMs }) => medianMs > pageLimitMs);

@@ -20,16 +20,24 @@ interface MeasuredPage {
   readonly url: string;
 }
 
+interface PagesToMeasure {
+  readonly upstream: Upstream;
+  readonly times: number;
+  readonly isMeasured: (page: MeasuredPage) => boolean;
+  readonly signal: AbortSignal;
+}
+
 const nightly = 'docker.io/team-0/application-0';
 
 /** How long each page for people takes on the generated store. Two of them are of an image that is pulled first: generated ones have no files. */
 export async function measuredPages(
   mirror: StartedMirror,
-  { upstream, times, signal }: { readonly upstream: Upstream; readonly times: number; readonly signal: AbortSignal },
+  { upstream, times, isMeasured, signal }: PagesToMeasure,
 ): Promise<readonly PageTimes[]> {
   const image = await pulledImage(mirror, upstream, signal);
   const measured: PageTimes[] = [];
-  for (const page of pagesOf(mirror, image)) measured.push(await timesOfPage(page, { mirror, times, signal }));
+  for (const page of pagesOf(mirror, image).filter(isMeasured))
+    measured.push(await timesOfPage(page, { mirror, times, signal }));
   return measured;
 }
 

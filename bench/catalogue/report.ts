@@ -12,7 +12,8 @@ export interface Measured {
   readonly filledInSeconds: number;
   readonly lists: readonly ListTimes[];
   readonly pages: readonly PageTimes[];
-  readonly beside: BesidePulls;
+  /** Undefined if it was not measured. */
+  readonly beside: BesidePulls | undefined;
 }
 
 const number = (value: number) => value.toLocaleString('en-US');
@@ -54,7 +55,7 @@ Cached manifests, requested by 32 connections as fast as they can, alone and whi
 
 | index | manifests a second alone | beside lists | difference | CPU of the mirror for a list, ms |
 |---|---:|---:|---:|---:|
-${measured.map(({ driver, beside }) => `| ${driver} | ${number(Math.round(beside.alone))} | ${number(Math.round(beside.besideLists))} | ${(100 * (beside.besideLists / beside.alone - 1)).toFixed(1)} % | ${beside.cpuMsPerList.toFixed(1)} |`).join('\n')}
+${measured.flatMap(({ driver, beside }) => (beside ? `| ${driver} | ${number(Math.round(beside.alone))} | ${number(Math.round(beside.besideLists))} | ${(100 * (beside.besideLists / beside.alone - 1)).toFixed(1)} % | ${beside.cpuMsPerList.toFixed(1)} |` : [])).join('\n')}
 
 ## Pages for people
 
