@@ -1,3 +1,4 @@
+import { StoreWatch } from '../../src/mirror/concurrency/abortable-wait.ts';
 import { Readable } from 'node:stream';
 import { MemoryBudget } from '../../src/mirror/concurrency/memory-budget.ts';
 import type { Download } from '../../src/mirror/downloads/download.ts';
@@ -86,7 +87,7 @@ export async function startDownloadFrom(
       create: async () => incoming,
       takePartial: async () => checkpoint && { incoming, checkpoint },
     },
-    space: { reserve, couldHold: async () => true },
+    space: { reserve, watch: new StoreWatch(), couldHold: async () => true },
     recording: {
       index: { recordContent: () => {} },
       links: {

@@ -69,6 +69,59 @@ export function abortableAfter<Value>(
   });
 }
 
+/** A disk under load takes less for one step. */
+const stepWithinMs = 5_000;
+/** A slow disk syncs a large blob for longer. Each such blob holds a file, and perhaps a thread. */
+const mostLateEnds = 4;
+
+/**
+ * Watches whether steps of the store hang. While they do, no download begins one: blobs are served without being stored. So no more steps
+ * hang than there are slots for downloads, and a few.
+ */
+export class StoreWatch {
+  #lateSteps = 0;
+  #lateEnds = 0;
+
+  /** Whether a step that took too long has not ended yet, or the ends of several downloads. */
+  get hangs(): boolean {
+    return this.#lateSteps > 0 || this.#lateEnds >= mostLateEnds;
+  }
+
+  /**
+   * Waits for a step of the store, but not for long.
+   * @param undo gets what the step has made, if that comes too late. @throws what the step throws; Error when it takes too long.
+   */
+  inTime<Made>(step: Promise<Made>, undo: (made: Made) => unknown = () => {}): Promise<Made> {
+    let isLate = false;
+    const late = (): Error => {
+      isLate = true;
+      this.#lateSteps += 1;
+      return new Error(`the store did not answer within ${stepWithinMs / 1000} s`);
+    };
+    step
+      .then((made) => (isLate ? undo(made) : undefined))
+      .catch(() => {}) // Its caller handles the failure, or was told that it took too long.
+      .finally(() => isLate && (this.#lateSteps -= 1));
+    return timeLimited(step, stepWithinMs, late);
+  }
+
+  /** Waits for the end of a download, however long: what keeps its blob. @param onLate called if that takes too long. */
+  async outlast<Made>(end: Promise<Made>, onLate: () => void): Promise<Made> {
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      this.#lateEnds += 1;
+      onLate();
+    }, stepWithinMs).unref();
+    try {
+      return await end;
+    } finally {
+      clearTimeout(timer);
+      if (isLate) this.#lateEnds -= 1;
+    }
+  }
+}
+
 /** Readers that keep up are woken once for about this much: each time they run costs two system calls. */
 const wakeBytes = 1024 * 1024;
 /** After this long they are woken for less, so that clients of a slow upstream get the bytes as they arrive. */

@@ -93,7 +93,7 @@ async function leaveAgain({ incoming }: PartialDownload): Promise<void> {
   await incoming[Symbol.asyncDispose]();
 }
 
-export type ReservableSpace = Pick<Space, 'reserve' | 'couldHold'>;
+export type ReservableSpace = Pick<Space, 'reserve' | 'couldHold' | 'watch'>;
 
 /** The file and the reserved space of a download. */
 export interface ReservedSpace {
@@ -111,7 +111,7 @@ export interface ReserveDeps {
 
 /**
  * Reserves space for the first bytes that are missing, and creates the file.
- * @returns undefined if the store has no room, or cannot tell: the blob is served without being stored.
+ * @returns undefined if the store has no room, cannot tell, or hangs: the blob is served without being stored.
  */
 export async function reserveSpace(
   { digest, repositoryId }: Pick<DownloadOrder, 'digest' | 'repositoryId'>,
@@ -123,7 +123,9 @@ export async function reserveSpace(
   try {
     if (claimedBytes !== undefined && !(await space.couldHold(claimedBytes))) return undefined;
     await room.makeFor(Math.min(1, claimedBytes ?? 1));
-    return { room, ...(partial ?? { incoming: await store.create(digest, repositoryId.upstream) }) };
+    if (partial) return { room, ...partial };
+    const creating = store.create(digest, repositoryId.upstream);
+    return { room, incoming: await space.watch.inTime(creating, (late) => late[Symbol.asyncDispose]()) };
   } catch (cause) {
     // The blob is also served if the disk cannot tell how full it is, or takes no new file.
     if (!(cause instanceof NoRoom)) observer.internalError({ part: 'blob store', cause });

@@ -243,9 +243,12 @@ export async function downloadBlob(run: Run, steps: DownloadSteps): Promise<Ende
   try {
     await download.writeAndHash(opening.opened);
     download.verify();
-    const how = await commitBlob(turn, { digest, incoming: reserved.incoming }, steps);
-    steps.runs.stored(run);
-    await recordBlob(order, { size: download.receivedBytes, how }, steps.recording);
+    const keep = async () => {
+      const how = await commitBlob(turn, { digest, incoming: reserved.incoming }, steps);
+      steps.runs.stored(run);
+      await recordBlob(order, { size: download.receivedBytes, how }, steps.recording);
+    };
+    await steps.space.watch.outlast(keep(), () => ticket[Symbol.dispose]());
     return { result: 'ok', bytes: download.receivedBytes, startedAtMs };
   } catch (cause) {
     return { ...(await download.fail(cause)), startedAtMs };

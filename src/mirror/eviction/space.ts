@@ -1,6 +1,6 @@
 import pLimit from 'p-limit';
 import type { Digest } from '../../oci/digest.ts';
-import { abortable } from '../concurrency/abortable-wait.ts';
+import { abortable, StoreWatch } from '../concurrency/abortable-wait.ts';
 import type { LooseRecords } from './loose-records.ts';
 import { StaleRepositories } from './stale-repositories.ts';
 import { type Shortage, type SpaceLimits, StoreMeter } from './store-meter.ts';
@@ -60,6 +60,8 @@ const resumedWithinMs = 24 * 3_600_000;
 
 /** Keeps the store below its bound, ahead of need. One eviction runs at a time. */
 export class Space {
+  /** Of every step that a download waits for. */
+  readonly watch = new StoreWatch();
   readonly #deps: SpaceDeps;
   readonly #meter: StoreMeter;
   readonly #eviction: Eviction;
@@ -86,16 +88,23 @@ export class Space {
 
   /**
    * Reserves room for bytes that are about to arrive; evicts the least recently used content if necessary.
-   * @returns undefined if no room can be made, or the use of the store is not known yet: then the bytes are served without being stored.
+   * @returns undefined if no room can be made, the use of the store is not known yet, or the store hangs: then the bytes are served without
+   * being stored. @throws Error when the store begins to hang.
    */
   reserve(bytes: number): Promise<Reservation | undefined> {
-    return this.#inTurn(async () =>
+    if (this.watch.hangs) return Promise.resolve(undefined);
+    const reserving = this.#inTurn(async () =>
       (await this.#deps.index.isCounted()) && (await this.#makeRoom(bytes)) ? this.#promise(bytes) : undefined,
     );
+    return this.watch.inTime(reserving, (late) => late?.release());
   }
 
-  /** Whether room for so many bytes could be made, by what is stored now. Evicts nothing. */
-  async couldHold(bytes: number): Promise<boolean> {
+  /** Whether room for so many bytes could be made, by what is stored now. Evicts nothing. @throws Error when the store hangs. */
+  couldHold(bytes: number): Promise<boolean> {
+    return this.watch.hangs ? Promise.resolve(false) : this.watch.inTime(this.#couldHold(bytes));
+  }
+
+  async #couldHold(bytes: number): Promise<boolean> {
     const { bytesNeeded, inodesNeeded, evictable } = await this.#meter.shortage(bytes, () => this.#promisedBytes);
     if (inodesNeeded > evictable.files) return false;
     return bytesNeeded === 0 || bytesNeeded <= this.#unpinnedBytes(evictable) + this.#deps.store.partialBytes();

@@ -1,3 +1,4 @@
+import { StoreWatch } from '../../../../src/mirror/concurrency/abortable-wait.ts';
 import { Marks } from '../../../../src/mirror/concurrency/remembered.ts';
 import { expect } from 'vitest';
 import { noOtherCaches, type OtherCache } from '../../../../src/mirror/ports/other-caches.ts';
@@ -63,7 +64,7 @@ export function started({
     wrote: (written: number) => written,
     release: () => {},
   });
-  const space = { reserve, couldHold: async () => hasRoom };
+  const space = { reserve, watch: new StoreWatch(), couldHold: async () => hasRoom };
   const recording = { index, links, clock, observer, unreadable: storedBlobs, shared: {} };
   const downloads = new Downloads({
     store,
