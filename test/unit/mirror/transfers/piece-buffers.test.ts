@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
-import { freeMemory, RecentPieces } from '../../../../src/mirror/transfers/piece-buffers.ts';
+import { freeMemory } from '../../../../src/mirror/concurrency/memory-budget.ts';
+import { RecentPieces } from '../../../../src/mirror/transfers/piece-buffers.ts';
 
 const third = 4096;
 /** The size of every piece. */
@@ -128,6 +129,17 @@ it('a piece with a buffer of its own is freed at once', () => {
   const piece = new Uint8Array(65_536);
   freeMemory(piece);
   expect(piece.byteLength).toBe(0);
+});
+
+it('a buffer that pieces share is freed with the last of them', () => {
+  const whole = new Uint8Array(65_536).fill(7);
+  const [first, second] = [whole.subarray(0, 40_000), whole.subarray(40_000)];
+  freeMemory(second);
+  expect([first.byteLength, first[0]]).toEqual([40_000, 7]);
+  freeMemory(second.subarray(0, 0));
+  expect(whole.byteLength).toBe(65_536);
+  freeMemory(first);
+  expect(whole.byteLength).toBe(0);
 });
 
 it('a piece that shares its buffer with others is not freed', () => {
