@@ -1,4 +1,4 @@
-import { freeMemory } from '../../mirror/concurrency/memory-budget.ts';
+import { freeMemory, sharedMemory } from '../../mirror/concurrency/memory-budget.ts';
 import { UpstreamError } from '../../oci/errors.ts';
 
 /** Lower-case `host:port` of a URL, with the scheme's default port filled in. */
@@ -120,7 +120,7 @@ export class ReceiveBuffer {
     if (this.#free.byteLength >= bytes / 4) return this.#free;
     this.#becomes(wantsMany);
     freeMemory(this.#free);
-    this.#free = Buffer.allocUnsafeSlow(bytes);
+    this.#free = sharedMemory(bytes);
     return this.#free;
   }
 
