@@ -21,7 +21,7 @@ export interface StoreMeterDeps {
 
 /** How much room is missing for a write, and how much must be freed for it. */
 export interface Shortage {
-  /** What evicting everything would remove at most. */
+  /** What evicting everything would free. */
   readonly evictable: DiskUse;
   readonly shortBytes: number;
   /** Less than `shortBytes` while removed files do not show as free yet. */
@@ -81,13 +81,13 @@ export class StoreMeter {
   }
 }
 
-/** What evicting everything would remove at most. The records that no index counts and all folders leave with their repositories. Pure. */
+/**
+ * What evicting everything would free. The records that no index counts leave with their repositories, and so do the folders: their bytes
+ * count, but not their inodes, of which a disk may have very few. Pure.
+ */
 export function evictableUse(totals: Totals, others: DiskUse): DiskUse {
   const { diskBytes, keptBytes, records, manifests, blobs } = totals;
-  return {
-    bytes: diskBytes - keptBytes + records * blockBytes + others.bytes,
-    files: manifests + blobs + records + others.files,
-  };
+  return { bytes: diskBytes - keptBytes + records * blockBytes + others.bytes, files: manifests + blobs + records };
 }
 
 export interface SpaceUse {
