@@ -13,6 +13,7 @@ import {
   statfs,
   unlink,
 } from 'node:fs/promises';
+import pLimit from 'p-limit';
 import type { FreeSpace } from '../../mirror/ports/blob-store.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { DiskOperation, DiskOutcome, StoreObserver } from '../../mirror/ports/observer.ts';
@@ -142,8 +143,15 @@ export interface ObservedFilesDeps {
   readonly clock: Pick<Clock, 'monotonicMs'>;
 }
 
-/** The same files; the observer learns how each call ended and how long it took, except closing, and reading the entries of a folder. */
+/** Syncs hang first on a disk that is in trouble, and each holds one of Node's threads: most of the twelve are left for everything else. */
+const syncsAtOnce = 4;
+
+/**
+ * The same files, with at most so many syncs at once; the observer learns how each call ended and how long it took, except closing, and
+ * reading the entries of a folder.
+ */
 export function observedFiles(files: FileSystem, { observer, clock }: ObservedFilesDeps): FileSystem {
+  const syncInTurn = pLimit(syncsAtOnce);
   const timed = async <Result>(operation: DiskOperation, call: () => Promise<Result>): Promise<Result> => {
     const startedAtMs = clock.monotonicMs();
     let outcome: DiskOutcome = 'ok';
@@ -160,7 +168,7 @@ export function observedFiles(files: FileSystem, { observer, clock }: ObservedFi
     read: (into, position) => timed('read', () => file.read(into, position)),
     write: (chunks, position) => timed('write', () => file.write(chunks, position)),
     truncate: (size) => timed('write', () => file.truncate(size)),
-    sync: () => timed('sync', () => file.sync()),
+    sync: () => timed('sync', () => syncInTurn(() => file.sync())),
     status: () => timed('status', () => file.status()),
     close: () => file.close(),
   });

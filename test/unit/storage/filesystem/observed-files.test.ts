@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import type { StoreObserver } from '../../../../src/mirror/ports/observer.ts';
 import { observedFiles } from '../../../../src/storage/filesystem/file-system.ts';
@@ -70,4 +71,21 @@ test.each([
   disk.failWith = ({ operation }: FileCall) => (operation === 'open' ? code : undefined);
   await expect(files.open(join(folder, 'file'), 'read')).rejects.toMatchObject({ code });
   expect(told()).toEqual([`open ${outcome}`]);
+});
+
+test('syncs that hang take four threads at most: other calls are answered', async () => {
+  const disk = new ScriptedFiles();
+  const recovered = gate();
+  disk.before = async ({ operation }) => {
+    if (operation === 'sync') await recovered.opened;
+  };
+  const files = observedFiles(disk, { observer: { diskAnswered: () => {} }, clock: new ManualClock() });
+  const file = await files.open(join(await temporaryDirectory(), 'file'), 'create');
+  const syncs = Array.from({ length: 10 }, () => file.sync());
+  for (let turn = 0; turn < 10; turn += 1) await nextTurn();
+  expect(disk.calls.filter(({ operation }) => operation === 'sync')).toHaveLength(4);
+  expect(await file.status()).toMatchObject({ size: 0 });
+  recovered.open();
+  await Promise.all(syncs);
+  await file.close();
 });
