@@ -1,4 +1,3 @@
-import { dirname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
@@ -66,44 +65,6 @@ test('content in storage.keep is not read again for every victim', async () => {
   for (const _ of ['a', 'b', 'c', 'd']) expect(await disk.space.reserve(25)).toBeDefined();
   expect(disk.left).toEqual([]);
   expect(evictable).toHaveBeenCalledTimes(4);
-});
-
-test('a store far above its bound is brought below it: the folders of evicted records leave with them', async () => {
-  const blockBytes = 4_096;
-  const foldersOfRepository = 3;
-  const repositories = Array.from({ length: 60 }, (_, number) => parseRepository(`team/app-${number}`));
-  const folders = () => foldersOfRepository * new Set([...disk.records.written.keys()].map(dirname)).size;
-  const disk: Disk = new Disk({
-    limits: { maxBytes: 100 * blockBytes, minFreeBytes: 0, maxFiles: 1e6 },
-    records: {
-      remove: (key) => disk.records.remove(key),
-      use: () => ({ bytes: folders() * blockBytes, files: folders() }),
-    },
-  });
-  for (const [number, repository] of repositories.entries()) {
-    const repositoryId = { ...team, repository };
-    await disk.put({ name: 'a', size: 1, usedAtMs: 1_000, repositoryId });
-    disk.index.recordRepositoryUse(repositoryId, number);
-  }
-  disk.busy.add(digestNamed('a'));
-  await disk.space.tidy();
-  expect(disk.left).toEqual(['a']);
-  expect((await disk.space.use()).bytes).toBeLessThanOrEqual(100 * blockBytes);
-});
-
-test('a large blob that is committed while the store is measured is counted once, and nothing is evicted for it', async () => {
-  const mebi = 1024 * 1024;
-  const disk = new Disk({ limits: { maxBytes: 100 * mebi, minFreeBytes: 0, maxFiles: 1e6 } });
-  await disk.put({ name: 'a', size: 20 * mebi, usedAtMs: 1 });
-  disk.pendingBytes = 50 * mebi;
-  const totals = disk.index.totals.bind(disk.index);
-  vi.spyOn(disk.index, 'totals').mockImplementationOnce(async () => {
-    disk.pendingBytes = 0;
-    await disk.put({ name: 'b', size: 50 * mebi, usedAtMs: 2 });
-    return totals();
-  });
-  expect(await disk.space.reserve(10 * mebi)).toBeDefined();
-  expect(disk.left).toEqual(['a', 'b']);
 });
 
 test('what is evicted together leaves the disk together, a bounded number of files at a time', async () => {
