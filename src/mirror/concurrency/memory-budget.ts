@@ -241,30 +241,3 @@ export async function loadWithin<Value>(
     setImmediate(() => reservation.release());
   }
 }
-
-interface SharedBuffer extends ArrayBuffer {
-  /** Absent: pieces of the buffer do not free it. */
-  freedBytes?: number;
-}
-
-/** Memory for several pieces, which is freed when {@link freeMemory} was called for all its bytes. */
-export function sharedMemory(bytes: number): Buffer<ArrayBuffer> {
-  const memory = Buffer.allocUnsafeSlow(bytes);
-  const buffer: SharedBuffer = memory.buffer;
-  buffer.freedBytes = 0;
-  return memory;
-}
-
-/**
- * Frees the memory of a piece at once; that of a piece of {@link sharedMemory} with the last one. To be called once for each piece. A piece
- * that shares another buffer is not freed. Left to the garbage collector, 64 KiB pieces pile up to a hundred MiB during a download, since V8
- * counts only their handles, and new pieces always come from memory that no processor cache holds. Measured over a cold pull of 256 MiB:
- * half the CPU time, and 60 MiB less at the peak.
- */
-export function freeMemory(piece: Uint8Array): void {
-  if (!(piece.buffer instanceof ArrayBuffer)) return;
-  const buffer: SharedBuffer = piece.buffer;
-  const freedBytes = (buffer.freedBytes ?? 0) + piece.byteLength;
-  if (piece.byteLength > 0 && freedBytes === buffer.byteLength) buffer.transfer(0);
-  else if (buffer.freedBytes !== undefined) buffer.freedBytes = freedBytes;
-}

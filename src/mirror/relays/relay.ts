@@ -1,8 +1,8 @@
 import type { Hash } from 'node:crypto';
 import { algorithmOf, digestFrom } from '../../oci/digest.ts';
 import { DigestMismatch, UpstreamError } from '../../oci/errors.ts';
+import { freeMemory } from '../transfers/piece-buffers.ts';
 import { isWrong, resultOf } from '../transfers/transfer-errors.ts';
-import { freeMemory } from '../concurrency/memory-budget.ts';
 import { withheldBytes } from '../transfers/withheld-tail.ts';
 import type { ByteSource } from '../ports/byte-source.ts';
 import { ProgressWaiters } from '../concurrency/abortable-wait.ts';

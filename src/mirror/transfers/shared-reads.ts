@@ -1,6 +1,6 @@
 import type { BorrowedBuffer } from '../ports/byte-source.ts';
 import type { Memory, MemoryReservation } from '../ports/memory.ts';
-import { freeMemory } from '../concurrency/memory-budget.ts';
+import { freeMemory } from './piece-buffers.ts';
 
 /** Reads by position, as a stored blob does. */
 export interface Readable {

@@ -1,10 +1,11 @@
-import { isIP, type LookupFunction, type Socket } from 'node:net';
+import { isIP, type LookupFunction } from 'node:net';
 import { getCACertificates } from 'node:tls';
-import { Agent, buildConnector, type Dispatcher, Pool, ProxyAgent } from 'undici';
+import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici';
+import { UpstreamError } from '../../oci/errors.ts';
 import { createPrivateAddressCheck, type IsPrivateAddress, publicLookup } from '../lookup/private-addresses.ts';
 import { forSockets, type Lookup } from '../lookup/shared-lookup.ts';
 import type { UpstreamSettings } from '../settings.ts';
-import { hostAndPort, hostMatcher, type LargeBuffers, ReceiveBuffer, RequestLimit } from './hosts.ts';
+import { hostAndPort, hostMatcher } from './hosts.ts';
 import { ForbiddenAddress } from './network-errors.ts';
 import { createProxyChoice, type ProxyOf } from './proxy.ts';
 
@@ -161,7 +162,6 @@ class Agents {
   readonly #made = new Map<string, Dispatcher>();
   /** Of all agents, one for each host and port. */
   readonly #pools = new Set<Pool>();
-  readonly #large = { count: 0 };
 
   constructor(settings: UpstreamSettings, lookups: Lookups) {
     this.#settings = settings;
@@ -194,14 +194,7 @@ class Agents {
   #make(route: Route): Dispatcher {
     const connect = connectOptionsOf(route, this.#settings, this.#lookups);
     const options = this.#agentOptions();
-    if (route.proxy === undefined) {
-      const factory = (origin: string | URL, given: object) =>
-        this.#makePool(
-          origin,
-          String(origin).startsWith('http:') ? { ...given, connect: plainConnector(connect, this.#large) } : given,
-        );
-      return new Agent({ ...options, connect, factory });
-    }
+    if (route.proxy === undefined) return new Agent({ ...options, connect });
     return new ProxyAgent({
       ...options,
       uri: route.proxy,
@@ -252,19 +245,46 @@ export function connectOptionsOf(
   };
 }
 
-/** Connects without TLS; the socket receives into a {@link ReceiveBuffer}. */
-function plainConnector(options: ReturnType<typeof connectOptionsOf>, large: LargeBuffers): buildConnector.connector {
-  return (target, callback) => {
-    const buffer = new ReceiveBuffer(large);
-    let socket: Socket | null = null;
-    const onread = {
-      buffer: () => buffer.next(),
-      callback: (bytes: number) => socket?.push(buffer.received(bytes)) ?? false,
+/** One that runs and one that waits. */
+const requestsPerConnection = 2;
+
+/**
+ * Bounds the requests to one host and port that run or wait for a connection. As many may wait as there are connections; a further request
+ * would wait until its deadline, so it is refused at once.
+ */
+export class RequestLimit {
+  readonly #max: number;
+  readonly #countByOrigin = new Map<string, number>();
+
+  /** @param maxConnections to one host and port at a time. */
+  constructor(maxConnections: number) {
+    this.#max = maxConnections * requestsPerConnection;
+  }
+
+  get running(): number {
+    return this.#countByOrigin.values().reduce((sum, count) => sum + count, 0);
+  }
+
+  /**
+   * Counts one request to `url`.
+   * @returns a function that ends the request; a second call does nothing.
+   * @throws UpstreamError busy when as many wait as there are connections.
+   */
+  enter({ origin, host }: URL): () => void {
+    const count = this.#countByOrigin.get(origin) ?? 0;
+    if (count >= this.#max) throw new UpstreamError('busy', `too many requests wait for a connection to ${host}`);
+    this.#countByOrigin.set(origin, count + 1);
+    let hasLeft = false;
+    return () => {
+      if (hasLeft) return;
+      hasLeft = true;
+      this.#leave(origin);
     };
-    // It calls back before anything is received.
-    buildConnector({ ...options, onread })(target, (...outcome) => {
-      socket = outcome[1]?.once('close', () => buffer.end()) ?? null;
-      callback(...outcome);
-    });
-  };
+  }
+
+  #leave(origin: string): void {
+    const count = (this.#countByOrigin.get(origin) ?? 0) - 1;
+    if (count > 0) this.#countByOrigin.set(origin, count);
+    else this.#countByOrigin.delete(origin);
+  }
 }

@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { freeMemory } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { defaultUpstreamSettings } from '../../../../src/upstream/settings.ts';
-import { ReceiveBuffer, RequestLimit } from '../../../../src/upstream/transport/hosts.ts';
+import { RequestLimit } from '../../../../src/upstream/transport/connections.ts';
 import { createSharedLookup } from '../../../../src/upstream/lookup/shared-lookup.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { gate } from '../../../support/gate.ts';
@@ -209,59 +208,4 @@ test('as many requests to one host may wait as there are connections to it', () 
   leave();
   limit.enter(one);
   expect(() => limit.enter(one)).toThrow(expect.objectContaining({ reason: 'busy' }));
-});
-
-describe('the memory that a connection receives into', () => {
-  const kib = 1024;
-
-  test('more is taken in one call where each call is full, and 64 KiB again where little arrives', () => {
-    const buffer = new ReceiveBuffer({ count: 0 });
-    expect(buffer.next().byteLength).toBe(64 * kib);
-    buffer.received(64 * kib);
-    expect(buffer.next().byteLength).toBe(512 * kib);
-    buffer.received(384 * kib);
-    expect(buffer.next().byteLength).toBe(128 * kib);
-    buffer.received(100 * kib);
-    expect(buffer.next().byteLength).toBe(512 * kib);
-    buffer.received(20 * kib);
-    for (let used = 20; used < 500; used += 60) {
-      buffer.next();
-      buffer.received(60 * kib);
-    }
-    expect(buffer.next().byteLength).toBe(64 * kib);
-  });
-
-  test('small pieces lie side by side, with their own bytes', () => {
-    const buffer = new ReceiveBuffer({ count: 0 });
-    const pieces = [1, 2, 3].map((value) => {
-      buffer.next().fill(value, 0, 10);
-      return buffer.received(10);
-    });
-    expect(pieces.map((piece) => [...piece])).toEqual([1, 2, 3].map((value) => Array(10).fill(value)));
-    expect(new Set(pieces.map((piece) => piece.buffer)).size).toBe(1);
-  });
-
-  test('what was received and freed takes no memory, and the rest that was too short for the next call neither', () => {
-    const buffer = new ReceiveBuffer({ count: 0 });
-    const memory = buffer.next().buffer;
-    const piece = buffer.received(60 * kib);
-    buffer.next();
-    expect(memory.byteLength).toBe(64 * kib);
-    freeMemory(piece);
-    expect(memory.byteLength).toBe(0);
-  });
-
-  test('four connections of an upstream take more at a time, and a further one when one of them is closed', () => {
-    const large = { count: 0 };
-    const buffers = Array.from({ length: 6 }, () => new ReceiveBuffer(large));
-    const nextAfterAFullCall = (buffer: ReceiveBuffer) => {
-      buffer.received(buffer.next().byteLength);
-      return buffer.next().byteLength / kib;
-    };
-    expect(buffers.map(nextAfterAFullCall)).toEqual([512, 512, 512, 512, 64, 64]);
-    buffers[0]?.end();
-    expect(buffers.slice(4).map(nextAfterAFullCall)).toEqual([512, 64]);
-    for (const buffer of buffers) buffer.end();
-    expect(large.count).toBe(0);
-  });
 });
