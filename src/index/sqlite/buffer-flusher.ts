@@ -123,6 +123,10 @@ export class BufferFlusher {
     this.#deps.onManyWritten();
   }
 
+  get isPaused(): boolean {
+    return this.#pause !== undefined;
+  }
+
   /** Resolves when the file may be written to: until the caller waits again. */
   async ready(): Promise<void> {
     while (this.#pause) await this.#pause.ended.promise;
@@ -139,10 +143,7 @@ export class BufferFlusher {
 
   /** Resolves when the writes that are buffered now are on the disk, or the disk refused them. */
   settle(depth: Depth = 'all'): Promise<void> {
-    return this.#settle(depth, async ({ ended }) => {
-      await ended.promise;
-      return true;
-    });
+    return this.#settle(depth, ({ ended }) => ended.promise.then(() => true));
   }
 
   /** Likewise before a query that may miss the last writes: it does not wait long for a disk that hangs. */

@@ -236,10 +236,10 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
     return this.#flusher.settle('rows').then(() => this.#change(step));
   }
 
-  /** Waits until the file may be written to. */
+  /** Waits until the file may be written to; not at all if it may be: what is buffered from now on stays. */
   async #change<Answer>(step: (view: OpenView) => Answer | Promise<Answer>): Promise<Answer> {
     if (this.#replacing) await this.#replacing;
-    await this.#flusher.ready();
+    if (this.#flusher.isPaused) await this.#flusher.ready();
     return this.#ask(step);
   }
 
