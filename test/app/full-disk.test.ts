@@ -55,6 +55,12 @@ async function expectHits(mirror: RunningMirror, upstream: FakeRegistry, reposit
   expect(upstream.count('GET', /\/(?:manifests|blobs)\//)).toBe(0);
 }
 
+/** Waits until so many manifests and blobs are on the disk: their clients do not. */
+async function expectStored(mirror: RunningMirror, contents: number): Promise<void> {
+  const stored = async () => (await mirror.metrics()).sum('layerwell_cache_admitted_objects_total');
+  await expect.poll(stored, { timeout: 10_000 }).toBe(contents);
+}
+
 /** The bytes that the index counts. */
 async function objectsIn(mirror: RunningMirror): Promise<number> {
   return (await mirror.metrics()).sum('layerwell_cache_objects');
@@ -119,6 +125,7 @@ describeWithTools(
       for (const name of names) upstream.content.add(`${name}/app`, '1', image({ name }));
       const mirror = await startMirror(mirrorOf(upstream, { storage: { path: join(disk, 'data'), minFree: '0B' } }));
       for (const name of names.slice(0, -1)) await pullAll(mirror, `${name}/app`, '1');
+      await expectStored(mirror, 4 * 3);
       await leaveInodes(disk, 15);
 
       const { parts } = await pullAll(mirror, 'new/app', '1');
@@ -136,6 +143,7 @@ describeWithTools(
       for (const name of ['small', 'new']) upstream.content.add(`${name}/app`, '1', image({ name }));
       const mirror = await startMirror(mirrorOf(upstream, { storage: { path: join(disk, 'data'), minFree: '0B' } }));
       await pullAll(mirror, 'small/app', '1');
+      await expectStored(mirror, 3);
       await leaveInodes(disk, 5);
 
       const { parts } = await pullAll(mirror, 'new/app', '1');
