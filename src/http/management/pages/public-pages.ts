@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Middleware } from 'koa';
+import { boundedMap } from '../../../mirror/concurrency/remembered.ts';
 import type { PartOfCatalog } from '../../../mirror/listings/listings.ts';
 import type { Mirror } from '../../../mirror/mirror.ts';
 import type { Clock } from '../../../mirror/ports/clock.ts';
@@ -21,15 +22,15 @@ export interface PublicPagesDeps extends Pick<PageSources, 'administration'> {
   readonly clock: Pick<Clock, 'now'>;
 }
 
-/** Where pages went on that ended before they were full, by a number of the link. It may be a hidden name: no client gets it. */
-type Continued = Map<string, string>;
+/** Where pages went on that ended before they were full, by the id of the link. It may be a hidden name: no client gets it. */
+type Continued = ReturnType<typeof boundedMap<string, string>>;
 
 /** Requests that run at the same time: pages never take much from pulls. */
 const maxRunning = 8;
 const namesOfPage = 100;
 /** A page of names ends after so much time, even if it is not full: most names may be hidden. */
 const mostMs = 30;
-/** With more, the oldest links begin again after the last name of their page. */
+/** With more, the links that were not followed for longest begin again after the last name of their page. */
 const maxContinued = 1_000;
 
 /**
@@ -38,7 +39,7 @@ const maxContinued = 1_000;
  */
 export function publicPages(deps: PublicPagesDeps): Middleware<ExchangeState> {
   const assets = pageAssets();
-  const continued: Continued = new Map();
+  const continued: Continued = boundedMap(maxContinued);
   let running = 0;
   const answer = async (ctx: RegistryContext): Promise<void> => {
     running += 1;
@@ -109,7 +110,6 @@ function nextOf(
   if (names.length > namesOfPage) return new URLSearchParams({ last: names[namesOfPage - 1] ?? '' });
   if (lookedTo === undefined) return undefined;
   const from = randomUUID();
-  for (const oldest of continued.keys()) if (continued.size >= maxContinued) continued.delete(oldest);
   continued.set(from, lookedTo);
   const last = names.at(-1) ?? asked;
   return new URLSearchParams({ ...(last !== undefined && { last }), from });
