@@ -1,3 +1,5 @@
+import type { RegistryCertificates } from './registry-certificates.ts';
+
 /** A registry as its clients see it. */
 export interface Registry {
   /** As images name it, such as `docker.io`. */
@@ -15,6 +17,8 @@ export interface HostsFile {
   readonly server: string | undefined;
   /** The file with the CA certificates of mirrors with HTTPS. */
   readonly caFile: string | undefined;
+  /** Those for the registry itself: containerd looks for none once there is a `hosts.toml`. */
+  readonly certificates?: RegistryCertificates | undefined;
 }
 
 /** Docker Hub's registry has another name than its images; containerd takes localhost to be plain HTTP. */
@@ -33,12 +37,21 @@ export function hostsFolder(name: string): string {
  * A `hosts.toml` of containerd. Without `capabilities` containerd would also push to the mirror. containerd before 2.1 ignores
  * `dial_timeout` and waits 30 s for a host that does not answer.
  */
-export function hostsToml({ mirrors, dialTimeoutSeconds, server, caFile }: HostsFile): string {
+export function hostsToml({ mirrors, dialTimeoutSeconds, server, caFile, certificates }: HostsFile): string {
   const hosts = mirrors.map((url) => {
     const ca = caFile !== undefined && url.startsWith('https:') ? `  ca = ${quoted(caFile)}\n` : '';
     return `\n[host.${quoted(url)}]\n  capabilities = ["pull", "resolve"]\n  dial_timeout = "${dialTimeoutSeconds}s"\n${ca}`;
   });
-  return `${server === undefined ? '' : `server = ${quoted(server)}\n`}${hosts.join('')}`;
+  const ofRegistry = certificates === undefined ? '' : certificateKeys(certificates);
+  return `${server === undefined ? '' : `server = ${quoted(server)}\n`}${ofRegistry}${hosts.join('')}`;
+}
+
+/** Paths are relative to the folder of the file. */
+function certificateKeys({ cas, clientPairs }: RegistryCertificates): string {
+  const list = (texts: readonly string[]) => `[${texts.join(', ')}]`;
+  const pairs = clientPairs.map((pair) => list(pair.map(quoted)));
+  const ca = cas.length === 0 ? '' : `ca = ${list(cas.map(quoted))}\n`;
+  return pairs.length === 0 ? ca : `${ca}client = ${list(pairs)}\n`;
 }
 
 /** A `registries.conf` of podman, buildah, skopeo and CRI-O. They send no `ns`: the mirror learns the registry from the path. */

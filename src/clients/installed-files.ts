@@ -49,6 +49,12 @@ export class InstalledFiles {
     return { kind: 'file', text: bytes.toString('utf8'), sha256: createHash('sha256').update(bytes).digest('hex') };
   }
 
+  /** The names in a folder; none if there is no such folder. @throws if it leaves the root by a symbolic link. */
+  async namesIn(folder: string): Promise<readonly string[]> {
+    await this.#stayBelowRoot(folder);
+    return (await readdir(this.#at(folder)).catch(nothingIfMissing)) ?? [];
+  }
+
   /** Makes a folder and those above it. @returns those that were made, the outermost first. */
   async makeFolder(path: string): Promise<readonly string[]> {
     await this.#stayBelowRoot(path);

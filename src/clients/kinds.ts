@@ -9,6 +9,7 @@ import {
   registriesConf,
   registriesYaml,
 } from './file-formats.ts';
+import type { CertificatesByFile } from './registry-certificates.ts';
 
 /** The mirror as its clients reach it. */
 export interface ReachedMirror {
@@ -47,7 +48,11 @@ interface ClientKind {
   readonly summary: string;
   /** Where its files are, if its administrator has not moved them. */
   readonly folder?: string;
-  readonly configuration: (mirror: ReachedMirror, folder: string) => ClientConfiguration;
+  readonly configuration: (
+    mirror: ReachedMirror,
+    folder: string,
+    certificates?: CertificatesByFile,
+  ) => ClientConfiguration;
 }
 
 const containersFolder = '/etc/containers/registries.conf.d';
@@ -66,8 +71,8 @@ export const clientKinds = {
   containerd: {
     summary: 'containerd, also as the runtime of Kubernetes: every registry',
     folder: '/etc/containerd/certs.d',
-    configuration: (mirror, folder) => ({
-      files: hostsFiles(mirror, folder),
+    configuration: (mirror, folder, certificates) => ({
+      files: hostsFiles(mirror, folder, certificates),
       next: 'no restart: containerd reads these files for each pull',
       notes: ['ctr reads them only with --hosts-dir'],
     }),
@@ -147,10 +152,15 @@ export const drivenClients = [
 ] as const satisfies InstalledClient[];
 export type DrivenClient = (typeof drivenClients)[number];
 
-/** What a client is told, in files below `folder`. Pure. */
-export function clientConfiguration(name: ClientName, mirror: ReachedMirror, folder?: string): ClientConfiguration {
+/** What a client is told, in files below `folder`. Pure. @param certificates for the registries themselves, beside those files. */
+export function clientConfiguration(
+  name: ClientName,
+  mirror: ReachedMirror,
+  folder?: string,
+  certificates?: CertificatesByFile,
+): ClientConfiguration {
   const kind: ClientKind = clientKinds[name];
-  return kind.configuration(mirror, folder ?? kind.folder ?? '/');
+  return kind.configuration(mirror, folder ?? kind.folder ?? '/', certificates);
 }
 
 function namesOf({ registries }: ReachedMirror): readonly string[] {
@@ -175,14 +185,21 @@ function dockerNotes({ url, registries }: ReachedMirror): readonly string[] {
 }
 
 /** One folder for each registry, and `_default` for the others. A folder of its own beats `_default`. */
-function hostsFiles({ url, registries }: ReachedMirror, folder: string): readonly ClientFile[] {
-  const shared = { mirrors: [url], dialTimeoutSeconds: 1, caFile: undefined };
-  const named = registries.map((registry) => ({
-    name: hostsFolder(registry.name),
-    text: hostsToml({ ...shared, server: ownServer(registry) }),
-  }));
-  const others = { name: '_default', text: hostsToml({ ...shared, server: undefined }).trimStart() };
-  return [...named, others].map(({ name, text }) => ({ path: `${folder}/${name}/hosts.toml`, text, fits: 'own' }));
+function hostsFiles(
+  { url, registries }: ReachedMirror,
+  folder: string,
+  certificates?: CertificatesByFile,
+): readonly ClientFile[] {
+  const folders = [
+    ...registries.map((registry) => ({ name: hostsFolder(registry.name), server: ownServer(registry) })),
+    { name: '_default', server: undefined },
+  ];
+  return folders.map(({ name, server }) => {
+    const path = `${folder}/${name}/hosts.toml`;
+    const shared = { mirrors: [url], dialTimeoutSeconds: 1, caFile: undefined };
+    const text = hostsToml({ ...shared, server, certificates: certificates?.get(path) });
+    return { path, text: text.trimStart(), fits: 'own' };
+  });
 }
 
 function containers(mirror: ReachedMirror, folder: string, next: string): ClientConfiguration {

@@ -1,9 +1,10 @@
 import { glob, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { certificatesBeside } from '../clients/registry-certificates.ts';
 import { type NodeSettings, parseNodeSettings } from '../config/node-settings.ts';
 import { type FolderUse, folderUse, importsIn } from '../nodes/containerd-config.ts';
-import { desiredFiles } from '../nodes/desired-files.ts';
+import { desiredFiles, type NodeFile } from '../nodes/desired-files.ts';
 import { applyFiles, type Outcome, removeFiles } from '../nodes/node-configuration.ts';
 import { NodeFolder } from '../nodes/node-folder.ts';
 import { createLog, type Log } from '../telemetry/log.ts';
@@ -134,10 +135,18 @@ class Rounds {
     if (await folder.isMarkedRemoved()) return this.#waitForRemoval(folder);
     this.#waits = false;
     await this.#reportUse(settings);
-    const wanted = desiredFiles(settings, await this.#facts(settings));
+    const wanted = await this.#wanted(settings, folder);
     const isComplete = this.report(await applyFiles(folder, wanted, settings));
     await this.isReady(isComplete);
     return isComplete;
+  }
+
+  /** The certificates are looked for again in each round: an administrator may add some. */
+  async #wanted(settings: NodeSettings, folder: NodeFolder): Promise<readonly NodeFile[]> {
+    const facts = await this.#facts(settings);
+    const paths = desiredFiles(settings, { ...facts, certificates: new Map() }).map(({ path }) => path);
+    const certificates = await certificatesBeside(paths, (inside) => folder.namesIn(inside));
+    return desiredFiles(settings, { ...facts, certificates });
   }
 
   /** A removal that was killed leaves its mark. @returns false */

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { hostsFolder, hostsToml, ownServer, registriesConf, registriesYaml } from '../clients/file-formats.ts';
+import type { CertificatesByFile } from '../clients/registry-certificates.ts';
 import type { NodeSettings } from '../config/node-settings.ts';
 
 /** A file that a container runtime reads. */
@@ -14,6 +15,8 @@ export interface NodeFacts {
   readonly nodeIP: string;
   /** CA certificates (PEM) that the mirror's own is signed by. */
   readonly ca: string | undefined;
+  /** Those for the registries themselves, which containerd no longer looks for beside our file. */
+  readonly certificates: CertificatesByFile;
 }
 
 /** Not `.crt`, `.cert` or `.key`, which containerd takes for the registry's own. */
@@ -41,12 +44,13 @@ export function ownerIn(text: string): string | undefined {
 export function desiredFiles(settings: NodeSettings, facts: NodeFacts): readonly NodeFile[] {
   const mirrors = settings.mirrors.map((url) => url.replace('{nodeIP}', inUrl(facts.nodeIP)));
   const made = { ...settings, mirrors };
-  const files = filesOf(made, facts.ca);
+  const files = filesOf(made, facts);
   return files.map(({ path, text }) => ({ path: join(settings.folder, path), text: headerOf(settings.owner) + text }));
 }
 
-function filesOf(settings: NodeSettings, ca: string | undefined): readonly NodeFile[] {
-  if (settings.runtime === 'containerd') return hostsFiles(settings, ca);
+function filesOf(settings: NodeSettings, facts: NodeFacts): readonly NodeFile[] {
+  if (settings.runtime === 'containerd') return hostsFiles(settings, facts);
+  const { ca } = facts;
   const caFile = ca === undefined ? [] : [{ path: caName, text: ca }];
   const names = settings.registries.map(({ name }) => name);
   const { mirrors } = settings;
@@ -57,7 +61,7 @@ function filesOf(settings: NodeSettings, ca: string | undefined): readonly NodeF
 }
 
 /** One folder for each registry, and `_default` for the others. A folder of its own beats `_default`. */
-function hostsFiles(settings: NodeSettings, ca: string | undefined): readonly NodeFile[] {
+function hostsFiles(settings: NodeSettings, { ca, certificates }: NodeFacts): readonly NodeFile[] {
   const { registries, everyRegistry, mirrors, dialTimeoutSeconds } = settings;
   const caFile = ca === undefined ? undefined : caName;
   const folders = [
@@ -66,7 +70,16 @@ function hostsFiles(settings: NodeSettings, ca: string | undefined): readonly No
   ];
   return folders.flatMap(({ folder, server }) => [
     ...(ca === undefined ? [] : [{ path: join(folder, caName), text: ca }]), // Before the file that names it.
-    { path: join(folder, hostsName), text: hostsToml({ mirrors, dialTimeoutSeconds, server, caFile }) },
+    {
+      path: join(folder, hostsName),
+      text: hostsToml({
+        mirrors,
+        dialTimeoutSeconds,
+        server,
+        caFile,
+        certificates: certificates.get(join(settings.folder, folder, hostsName)),
+      }),
+    },
   ]);
 }
 

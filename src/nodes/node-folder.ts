@@ -54,6 +54,12 @@ export class NodeFolder {
     return [...new Set(paths)].filter((path) => names.has(basename(path))).toSorted();
   }
 
+  /** The names of the files in one of its folders; none if there is no such folder. */
+  async namesIn(folder: string): Promise<readonly string[]> {
+    const files = (await this.#list(folder)).filter(({ isFolder }) => !isFolder);
+    return files.map(({ path }) => basename(path));
+  }
+
   /** @throws if the text is longer than what is read. */
   async replace(path: string, text: string): Promise<void> {
     if (Buffer.byteLength(text) > maxBytes) throw new Error(`longer than ${maxBytes} bytes`);

@@ -114,6 +114,19 @@ test('--write says what was written, what is to be done then, and that container
   expect(await uninstallClient({ ...withoutAnything, client: 'containerd', root, force: false })).toBe(0);
 });
 
+test('--write names the certificates that are there for the registry itself', async () => {
+  const root = await temporaryDirectory();
+  const folder = join(root, 'etc/containerd/certs.d/docker.io');
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'ca.crt'), 'theirs');
+  await writeFile(join(folder, 'both.cert'), 'theirs');
+  const { options } = await asked({ config });
+  expect(await installClient({ ...options, client: 'containerd', root, replace: false })).toBe(0);
+  expect(await readFile(join(folder, 'hosts.toml'), 'utf8')).toContain(
+    'ca = ["ca.crt"]\nclient = [["both.cert", "both.cert"]]\n\n[host.',
+  );
+});
+
 test('a file that is in the way is told, with exit code 1', async () => {
   const root = await temporaryDirectory();
   await mkdir(join(root, 'etc/docker'), { recursive: true });

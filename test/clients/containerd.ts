@@ -8,6 +8,8 @@ import type { Client, Pulled } from './client.ts';
 export interface ContainerdOptions {
   /** What `_default/hosts.toml` says. */
   readonly hostsFile?: string;
+  /** The folder of `hosts.toml` files, instead. */
+  readonly hostsDir?: string;
   /** How ctr is told to pull. */
   readonly verb?: readonly string[];
 }
@@ -15,7 +17,7 @@ export interface ContainerdOptions {
 /** A containerd of its own. One file tells it that the mirror stands before every registry; it sends `?ns=` along. */
 export async function startContainerd(
   mirrorUrl: string,
-  { hostsFile = hostsToml(mirrorUrl), verb = ['content', 'fetch'] }: ContainerdOptions = {},
+  { hostsFile = hostsToml(mirrorUrl), hostsDir, verb = ['content', 'fetch'] }: ContainerdOptions = {},
 ): Promise<(registry: string) => Client> {
   const directory = await temporaryDirectory();
   const socket = join(directory, 'containerd.sock');
@@ -31,7 +33,7 @@ export async function startContainerd(
   return (registry) => ({
     async pull({ repository, tag }: Pulled) {
       const name = `${registry}/${repository}:${tag}`;
-      await ctr(...verb, '--hosts-dir', hosts, name);
+      await ctr(...verb, '--hosts-dir', hostsDir ?? hosts, name);
       const { stdout } = await ctr('images', 'ls', `name==${name}`);
       return /sha\d+:[0-9a-f]+/.exec(stdout)?.[0] ?? '';
     },

@@ -9,6 +9,7 @@ import {
   type ClientName,
   type InstalledClient,
 } from '../../clients/kinds.ts';
+import { certificatesBeside } from '../../clients/registry-certificates.ts';
 import { folderUse } from '../../nodes/containerd-config.ts';
 import { exitCodeOf, exitCodes, failure, type Output } from '../api/client.ts';
 import { configTexts, whatToDo } from '../node-configuration.ts';
@@ -49,7 +50,9 @@ export function installClient(options: InstallOptions & { readonly replace: bool
   return exitCodeOf(async () => {
     const place = placeOf(options);
     const mirror = usableBy(client, await reachedMirror(options));
-    const configuration = clientConfiguration(client, mirror, place.folder);
+    const paths = clientConfiguration(client, mirror, place.folder).files.map(({ path }) => path);
+    const certificates = await certificatesBeside(paths, (inside) => new InstalledFiles(root).namesIn(inside));
+    const configuration = clientConfiguration(client, mirror, place.folder, certificates);
     const outcomes = await withInstallationLock(place, () =>
       installationAt(place).write(configuration.files, { replaces }),
     );

@@ -12,7 +12,11 @@ const usual = {
 
 /** The files, without their first line, which names the owner. */
 function filesFor(settings: object, { nodeIP = '10.0.0.7', ca = undefined as string | undefined } = {}) {
-  const files = desiredFiles(parseNodeSettings({ ...usual, ...settings }, 'settings'), { nodeIP, ca });
+  const files = desiredFiles(parseNodeSettings({ ...usual, ...settings }, 'settings'), {
+    nodeIP,
+    ca,
+    certificates: new Map(),
+  });
   return Object.fromEntries(
     files.map(({ path, text }) => {
       expect(text).toMatch(/^# layerwell cache\/layerwell: /);
