@@ -120,8 +120,8 @@ export async function measureEviction(
   { registry, signal }: { readonly registry: FakeRegistry; readonly signal: AbortSignal },
 ): Promise<Measured> {
   const evictions = () => metric(mirror.managementUrl, /^layerwell_cache_evictions_total\{reason="lru"\} (\S+)$/m);
-  // Each content has a block, and its record another.
-  const blob = randomBlob(evicted * 2 * 4_096, `cold ${Date.now()}`);
+  // Each content and its record have a block, and the record's folder and that of its repository too.
+  const blob = randomBlob(evicted * 4 * 4_096, `cold ${Date.now()}`);
   registry.content.addBlob('app/cold', blob);
   const before = await evictions();
   let seconds = 0;
