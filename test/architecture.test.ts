@@ -131,6 +131,14 @@ describe.each(files)('src/%s', (file) => {
   });
 });
 
+test('the server and the bodies know nothing of what is served', () => {
+  const wrong = files
+    .filter((file) => /^http\/(server|response)\//.test(file))
+    .flatMap((file) => importsOf(file).map((specifier) => normalize(join(dirname(file), specifier))))
+    .filter((target) => /^http\/(registry|siblings|management)\//.test(target));
+  expect(wrong).toEqual([]);
+});
+
 test('only program/ uses the process', () => {
   const touching = files.filter((file) => /(?<![.\w'-])process(?:\.\w|\[|\?\.)/.test(codeOf(file)));
   expect(touching).not.toEqual([]);

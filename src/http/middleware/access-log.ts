@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:
 import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { ServerSpan, Tracing } from '../../mirror/ports/tracing.ts';
-import { Exchange, type ExchangeState, Link, LinkedList, RequestDeadline } from '../registry/exchange.ts';
+import { Exchange, type ExchangeState, Link, LinkedList, RequestDeadline } from '../server/exchange.ts';
 import { ClientAddresses, type Origin, type TrustedProxies } from './client-address.ts';
 import { endRequestSpan, servedRequest } from './traced-request.ts';
 

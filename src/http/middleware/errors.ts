@@ -4,7 +4,7 @@ import type { Context, Middleware } from 'koa';
 import { RememberedNotFound } from '../../mirror/concurrency/remembered.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import { commonHeaders } from '../response/content-response.ts';
-import { ClientLeft, type ExchangeState } from '../registry/exchange.ts';
+import { ClientLeft, type ExchangeState } from '../server/exchange.ts';
 
 /** Retry-After for clients, when the upstream sent none. */
 const defaultRetryAfterSeconds = 10;

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
-import type { ExchangeState } from '../registry/exchange.ts';
+import type { ExchangeState } from '../server/exchange.ts';
 import type { Connections } from '../server/connections.ts';
 
 type CheckedContext = Parameters<Middleware<ExchangeState>>[0];

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import type { ServedRequest, ServerSpan } from '../../mirror/ports/tracing.ts';
-import type { Exchange } from '../registry/exchange.ts';
+import type { Exchange } from '../server/exchange.ts';
 
 /** What a span of a request begins with. */
 export function servedRequest(

@@ -12,7 +12,7 @@ import {
 } from '../response/conditions.ts';
 import { beginContent, type ContentFacts, sendBytes, sendFacts } from '../response/content-response.ts';
 import { type ReadBuffers, sendStretch, type StretchOptions } from '../response/body-pump.ts';
-import type { RegistryContext } from './exchange.ts';
+import type { RegistryContext } from '../server/exchange.ts';
 import type { Senders } from '../response/memory-bodies.ts';
 import { multipartOf, sendMultipart } from '../response/multipart.ts';
 

@@ -4,7 +4,7 @@ import { OciError } from '../../oci/errors.ts';
 import { ociIndex } from '../../oci/media-types.ts';
 import type { CacheStatus } from '../../mirror/ports/cache-status.ts';
 import { cacheStatusHeader } from '../response/content-response.ts';
-import type { RegistryContext } from './exchange.ts';
+import type { RegistryContext } from '../server/exchange.ts';
 import { sendDocument } from '../response/document.ts';
 import type { LargeBodies } from '../response/memory-bodies.ts';
 

@@ -5,7 +5,7 @@ import type { Reference } from '../../oci/reference.ts';
 import { hasAlready, isConditional } from '../response/conditions.ts';
 import { sendBytes, sendFacts } from '../response/content-response.ts';
 import type { Senders } from '../response/memory-bodies.ts';
-import type { RegistryContext } from './exchange.ts';
+import type { RegistryContext } from '../server/exchange.ts';
 
 export interface ManifestAnswerDeps extends Senders {
   readonly mirror: Mirror;

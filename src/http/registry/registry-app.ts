@@ -14,7 +14,7 @@ import {
 } from '../middleware/request-checks.ts';
 import { LargeBodies, SmallBodies } from '../response/memory-bodies.ts';
 import type { ReadBuffers } from '../response/body-pump.ts';
-import type { ExchangeState } from './exchange.ts';
+import type { ExchangeState } from '../server/exchange.ts';
 import { registryRoutes } from './routes.ts';
 
 export interface RegistryAppDeps extends AccessLogDeps {

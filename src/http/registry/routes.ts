@@ -8,7 +8,7 @@ import { hostInPath, type HostName, isTag, parseHostName, type Reference } from 
 import { answerBlob, answerBlobHead } from './blobs.ts';
 import { commonHeaders } from '../response/content-response.ts';
 import type { Senders } from '../response/memory-bodies.ts';
-import type { ExchangeState, RegistryContext } from './exchange.ts';
+import type { ExchangeState, RegistryContext } from '../server/exchange.ts';
 import { answerCatalog, answerReferrers, answerTagList } from './listings.ts';
 import { answerManifest } from './manifests.ts';
 import type { ReadBuffers } from '../response/body-pump.ts';

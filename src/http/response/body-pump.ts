@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { interruptible } from '../../mirror/concurrency/abortable-wait.ts';
 import type { ByteSource, BorrowedBuffer } from '../../mirror/ports/byte-source.ts';
 import type { Memory, MemoryReservation } from '../../mirror/ports/memory.ts';
-import { ClientLeft, type Exchange } from '../registry/exchange.ts';
+import { ClientLeft, type Exchange } from '../server/exchange.ts';
 
 export interface StretchOptions {
   readonly source: ByteSource;

@@ -2,7 +2,7 @@ import type { OutgoingHttpHeaders } from 'node:http';
 import type { CacheStatus } from '../../mirror/ports/cache-status.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
-import type { RegistryContext } from '../registry/exchange.ts';
+import type { RegistryContext } from '../server/exchange.ts';
 import { type ContentAnswer, decideAnswer, etagOf } from './conditions.ts';
 import { largeBytes, type Senders } from './memory-bodies.ts';
 import type { Multipart } from './multipart.ts';

@@ -1,4 +1,4 @@
-import type { RegistryContext } from '../registry/exchange.ts';
+import type { RegistryContext } from '../server/exchange.ts';
 import { type LargeBodies, largeBytes } from './memory-bodies.ts';
 
 /** A JSON document that is rendered only when memory is reserved for it. */

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { Memory, MemoryReservation } from '../../mirror/ports/memory.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { abortable } from '../../mirror/concurrency/abortable-wait.ts';
-import { ClientLeft } from '../registry/exchange.ts';
+import { ClientLeft } from '../server/exchange.ts';
 
 export interface LargeBodiesDeps {
   readonly memory: Memory;

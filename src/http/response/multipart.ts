@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import type { SatisfiableRange } from '../../oci/range.ts';
-import { ClientLeft, type Exchange } from '../registry/exchange.ts';
+import { ClientLeft, type Exchange } from '../server/exchange.ts';
 import { sendStretch, type StretchOptions } from './body-pump.ts';
 
 /** One part of the body: its header lines, and the range of content after them. Offsets are inclusive. */

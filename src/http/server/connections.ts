@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
-import { Link, LinkedList } from '../registry/exchange.ts';
+import { Link, LinkedList } from './exchange.ts';
 
 export interface ConnectionsOptions {
   /** Further ones are surplus. */

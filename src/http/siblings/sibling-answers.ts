@@ -6,7 +6,7 @@ import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
 import type { SatisfiableRange } from '../../oci/range.ts';
-import type { RegistryContext } from '../registry/exchange.ts';
+import type { RegistryContext } from '../server/exchange.ts';
 import { type ReadBuffers, sendStretch } from '../response/body-pump.ts';
 import { type LargeBodies, largeBytes } from '../response/memory-bodies.ts';
 import {

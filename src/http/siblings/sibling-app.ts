@@ -11,7 +11,7 @@ import {
   refuseOverload,
 } from '../middleware/request-checks.ts';
 import { servedRequest } from '../middleware/traced-request.ts';
-import { Exchange, type ExchangeState, RequestDeadline } from '../registry/exchange.ts';
+import { Exchange, type ExchangeState, RequestDeadline } from '../server/exchange.ts';
 import { LargeBodies } from '../response/memory-bodies.ts';
 import { requireSecret, type SecretCheck } from './secret-check.ts';
 import { answerSibling, type SiblingAnswersDeps } from './sibling-answers.ts';

@@ -6,7 +6,7 @@ import type { Mirror } from '../../../mirror/mirror.ts';
 import type { Clock } from '../../../mirror/ports/clock.ts';
 import { repositoryKey } from '../../../mirror/ports/repository-id.ts';
 import { OciError, UpstreamError } from '../../../oci/errors.ts';
-import type { ExchangeState, RegistryContext } from '../../registry/exchange.ts';
+import type { ExchangeState, RegistryContext } from '../../server/exchange.ts';
 import { headingOf, Problem } from '../problems.ts';
 import { pageAssets, pageHeaders } from './assets.ts';
 import { html, name } from './html.ts';

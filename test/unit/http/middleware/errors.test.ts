@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import Koa, { type Context } from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
-import { Exchange, type ExchangeState, RequestDeadline } from '../../../../src/http/registry/exchange.ts';
+import { Exchange, type ExchangeState, RequestDeadline } from '../../../../src/http/server/exchange.ts';
 import { answerErrors } from '../../../../src/http/middleware/errors.ts';
 import { RememberedNotFound } from '../../../../src/mirror/concurrency/remembered.ts';
 import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';

@@ -4,7 +4,7 @@ import { Socket } from 'node:net';
 import fc from 'fast-check';
 import { expect, onTestFinished, test } from 'vitest';
 import { ReadBuffers, sendStretch, type StretchOptions } from '../../../../src/http/response/body-pump.ts';
-import { Exchange, RequestDeadline } from '../../../../src/http/registry/exchange.ts';
+import { Exchange, RequestDeadline } from '../../../../src/http/server/exchange.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import type { ByteSource } from '../../../../src/mirror/ports/byte-source.ts';
 import { ask, open } from '../../../support/client.ts';

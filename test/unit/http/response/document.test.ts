@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
-import { Exchange, type ExchangeState, RequestDeadline } from '../../../../src/http/registry/exchange.ts';
+import { Exchange, type ExchangeState, RequestDeadline } from '../../../../src/http/server/exchange.ts';
 import { type Document, sendDocument } from '../../../../src/http/response/document.ts';
 import { LargeBodies } from '../../../../src/http/response/memory-bodies.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import type { Administration } from '../../../../../src/http/management/api/routes.ts';
 import { ManagementPages } from '../../../../../src/http/management/pages/pages.ts';
 import { publicPages } from '../../../../../src/http/management/pages/public-pages.ts';
-import { Exchange, type ExchangeState, RequestDeadline } from '../../../../../src/http/registry/exchange.ts';
+import { Exchange, type ExchangeState, RequestDeadline } from '../../../../../src/http/server/exchange.ts';
 import { gate } from '../../../../support/gate.ts';
 import { ManualClock } from '../../../../support/manual-clock.ts';
 import { serveApp } from '../../../../support/serve.ts';

@@ -2,7 +2,7 @@ import Koa from 'koa';
 import { expect, test } from 'vitest';
 import type { Administration } from '../../../../../src/http/management/api/routes.ts';
 import { publicPages, type PublicPagesDeps } from '../../../../../src/http/management/pages/public-pages.ts';
-import { Exchange, type ExchangeState, RequestDeadline } from '../../../../../src/http/registry/exchange.ts';
+import { Exchange, type ExchangeState, RequestDeadline } from '../../../../../src/http/server/exchange.ts';
 import type { PartOfCatalog, WantedPartOfCatalog } from '../../../../../src/mirror/listings/listings.ts';
 import { ManualClock } from '../../../../support/manual-clock.ts';
 import { serveApp } from '../../../../support/serve.ts';

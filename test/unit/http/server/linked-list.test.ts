@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Link, LinkedList } from '../../../../src/http/registry/exchange.ts';
+import { Link, LinkedList } from '../../../../src/http/server/exchange.ts';
 
 function listOf(...items: readonly string[]) {
   const list = new LinkedList<string>();
