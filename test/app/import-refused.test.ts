@@ -83,6 +83,25 @@ test('an archive that is not a layout is refused with the reason, and nothing of
   expect(await servedOf(mirror)).toBe(200);
 });
 
+test('an archive whose bytes are wrong is refused although the right ones are stored, and these stay', async () => {
+  const mirror = await startWithJobs();
+  await mirror.hub.stop();
+  expect((await imported(mirror, tar(filesOf()))).status).toBe(200);
+  for (const one of contents) {
+    const wrong = Buffer.alloc(one.bytes.length, 'x');
+    for (const bytes of [wrong, wrong.subarray(1)]) {
+      const { status, body } = await imported(mirror, tar({ ...filesOf(), [fileOf(one)]: bytes }));
+      const why = expect.stringMatching(`the bytes of ${one.digest} are those of sha256:`);
+      expect([status, body['detail']]).toEqual([422, why]);
+    }
+  }
+  const { status, body } = await imported(mirror, tar(filesOf()));
+  expect([status, body]).toMatchObject([200, { written: 0, present: contents.length }]);
+  expect(await servedOf(mirror)).toBe(200);
+  for (const { digest, bytes } of built.blobs)
+    expect((await ask(mirror.app, `/v2/library/nginx/blobs/${digest}`)).body.equals(bytes)).toBe(true);
+});
+
 test('an image that the archive has not whole, or that has no known place, is not served; the others are', async () => {
   const mirror = await startWithJobs();
   await mirror.hub.stop();

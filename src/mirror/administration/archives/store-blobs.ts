@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../../../oci/digest.ts';
 import { Room } from '../../downloads/begin-download.ts';
 import { commitBlob, CommitOnce } from '../../downloads/commit.ts';
@@ -32,7 +32,10 @@ export class ArchiveRefused extends Error {
 /** Only for the names of partial downloads, which are never left here. */
 const sender = 'archive';
 
-/** Stores blobs of archives. A blob is visible once all of it is verified; no repository serves it before it is linked. */
+/**
+ * Stores blobs of archives. A blob is visible once all of it is verified; no repository serves it before it is linked. What is stored already
+ * is verified too: an archive with wrong bytes is refused, whatever the store has.
+ */
 export class StoreBlobs {
   readonly #deps: StoreBlobsDeps;
   readonly #commits = new CommitOnce();
@@ -45,7 +48,9 @@ export class StoreBlobs {
   async store(blob: ArchivedBlob): Promise<'stored' | 'present'> {
     const { digest, size, body } = blob;
     if (await this.#isStored(digest, size)) {
-      for await (const _ of body);
+      const hash = createHash(algorithmOf(digest));
+      for await (const piece of body) hash.update(piece);
+      throwIfOther(digest, hash);
       return 'present';
     }
     if (!(await this.#deps.space.couldHold(size))) throw new NoRoom();
@@ -64,8 +69,7 @@ export class StoreBlobs {
       await incoming.append([piece]);
       room.wrote(piece.byteLength);
     }
-    const actual = digestFrom(hash, algorithmOf(digest));
-    if (actual !== digest) throw new ArchiveRefused(`the bytes of ${digest} are those of ${actual}`);
+    throwIfOther(digest, hash);
     using turn = this.#commits.join(digest);
     const kept = await commitBlob(turn, { digest, incoming }, { store, observer });
     if (kept === 'stored-already') return 'present';
@@ -79,4 +83,10 @@ export class StoreBlobs {
     await using stored = await this.#deps.store.open(digest);
     return stored?.size === size;
   }
+}
+
+/** @throws ArchiveRefused if what was hashed has another digest. */
+function throwIfOther(digest: Digest, hash: Hash): void {
+  const actual = digestFrom(hash, algorithmOf(digest));
+  if (actual !== digest) throw new ArchiveRefused(`the bytes of ${digest} are those of ${actual}`);
 }
