@@ -7,6 +7,10 @@
 {{- range $key, $listener := $listeners }}
 {{- if regexMatch "(?i)^(127\\..*|localhost\\.?|.*\\.localhost\\.?|[0:]*:0*1|[0:]*:ffff:127\\..*)$" $listener.host }}
 {{ printf "%s.host: %s is reached from within the pod only. Use \"::\"" $key $listener.host }}
+{{- else if regexMatch "^([0-9]+\\.[0-9.]+|\\[?[0-9a-fA-F.]*:[0-9a-fA-F:.]*\\]?)$" $listener.host }}
+{{- if not (regexMatch "^(0\\.0\\.0\\.0|[0:]*::[0:]*)$" $listener.host) }}
+{{ printf "%s.host: %s is the address of one pod at most. Use \"::\"" $key $listener.host }}
+{{- end }}
 {{- end }}
 {{- $port := int $listener.port | toString }}
 {{- if hasKey $owners $port }}
@@ -54,6 +58,32 @@ config.management.tokenFile: management.existingSecret names the token too. Set 
 {{- end }}
 {{- end }}
 
+{{- /* The API server refuses a name or a place that is there twice, and a mount of no volume. */}}
+{{- define "layerwell.problems.mounts" -}}
+{{- $extra := .Values.extraVolumeMounts | default list }}
+{{- $mounts := include "layerwell.configMounts" . | fromYamlArray }}
+{{- $taken := list }}
+{{- range slice $mounts 0 (sub (len $mounts) (len $extra) | int) }}{{ $taken = append $taken .mountPath }}{{ end }}
+{{- $volumes := list "data" }}
+{{- range include "layerwell.volumes" . | fromYamlArray }}{{ $volumes = append $volumes .name }}{{ end }}
+{{- range $extra }}
+{{- if has (clean .mountPath) $taken }}
+{{ printf "extraVolumeMounts: something else is mounted at %s" (clean .mountPath) }}
+{{- end }}
+{{- $taken = append $taken (clean .mountPath) }}
+{{- if not (has .name $volumes) }}
+{{ printf "extraVolumeMounts: no volume has the name %s" .name }}
+{{- end }}
+{{- end }}
+{{- $names := list }}
+{{- range .Values.extraVolumes }}
+{{- if has .name $names }}
+{{ printf "extraVolumes: two have the name %s" .name }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+
 {{- define "layerwell.problems.tests" -}}
 {{- if and .Values.tests.image (not (include "layerwell.mirrors" (list . .Values.tests.image))) }}
 {{ printf "tests.image: no upstream mirrors %s. Name an image of one of config.upstreams" .Values.tests.image }}
@@ -62,6 +92,11 @@ config.management.tokenFile: management.existingSecret names the token too. Set 
 
 {{- define "layerwell.problems.shutdown" -}}
 {{- $shutdown := (include "layerwell.config" . | fromJson).shutdown }}
+{{- range $key := list "preStop" "drain" }}
+{{- if and (contains "${" (index $shutdown $key)) (not $.Values.terminationGracePeriodSeconds) }}
+{{ printf "config.shutdown.%s: the chart does not know %s. Set terminationGracePeriodSeconds to more than preStop and drain take together" $key (index $shutdown $key) }}
+{{- end }}
+{{- end }}
 {{- $needed := add (include "layerwell.seconds" $shutdown.preStop) (include "layerwell.seconds" $shutdown.drain) }}
 {{- with .Values.terminationGracePeriodSeconds }}
 {{- if le (int .) (int $needed) }}

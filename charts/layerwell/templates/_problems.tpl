@@ -8,6 +8,7 @@
 {{ include "layerwell.problems.listeners" . }}
 {{ include "layerwell.problems.management" . }}
 {{ include "layerwell.problems.storage" . }}
+{{ include "layerwell.problems.mounts" . }}
 {{ include "layerwell.problems.shutdown" . }}
 {{ include "layerwell.problems.network" . }}
 {{ include "layerwell.problems.credentials" . }}

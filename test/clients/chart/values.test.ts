@@ -14,6 +14,7 @@ import {
   type Rendered,
   render,
   renderFile,
+  renderWith,
 } from './render.ts';
 import { kubeconform } from './schemas.ts';
 import { valuesFilesIn } from './values-files.ts';
@@ -76,6 +77,19 @@ describeWithTools(['helm'], 'values of the Helm chart', () => {
     const named = (name: string, ...args: readonly string[]) => refusalOf([...args, '--name-template', name]);
     expect(await named('7.up')).toContain('the release "7.up": 7.up-layerwell cannot be the name of a Service.');
     await expect(named('7.up', '--set', 'fullnameOverride=seven')).rejects.toThrow('accepted');
+  });
+
+  test.each([
+    { title: 'Docker Hub may be removed from the upstreams', set: 'config.upstreams.docker\\.io=null' },
+    { title: 'a listener may be on every IPv4 address', set: 'config.listen.host=0.0.0.0' },
+  ])('$title', async ({ set }) => {
+    await expect(loadInPod(configIn(await renderWith(set)))).resolves.toBeDefined();
+  });
+
+  test('a time to stop that only the process knows is accepted with the time of the pod', async () => {
+    const drain = 'config.shutdown.drain=${env:DRAIN}';
+    const all = await renderWith(drain, 'terminationGracePeriodSeconds=90');
+    expect(at(objectOf(all, 'StatefulSet'), '.spec.template.spec.terminationGracePeriodSeconds')).toBe(90);
   });
 
   test('OpenShift is found by its API, and chooses user and group ids', async () => {
