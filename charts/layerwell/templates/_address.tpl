@@ -11,13 +11,33 @@ NODE_ADDRESS:{{ $service.nodePort | default $port }}
 {{- else if eq $service.type "LoadBalancer" }}
 {{- $address := "LOAD_BALANCER" }}
 {{- range dig "status" "loadBalancer" "ingress" list $live }}{{ $address = .ip | default .hostname }}{{ end -}}
-{{ $service.loadBalancerIP | default $address }}:{{ $service.port }}
+{{ include "layerwell.bracketed" ($service.loadBalancerIP | default $address) }}:{{ $service.port }}
 {{- else if eq $service.clusterIP "None" -}}
 {{ include "layerwell.fullname" . }}.{{ .Release.Namespace }}.svc:{{ $service.port }}
 {{- else }}
-{{- $address := dig "spec" "clusterIP" "CLUSTER_IP" $live }}
-{{- if contains ":" $address }}{{ $address = printf "[%s]" $address }}{{ end -}}
-{{ $address }}:{{ $service.port }}
+{{- $address := dig "spec" "clusterIP" ($service.clusterIP | default "CLUSTER_IP") $live -}}
+{{ include "layerwell.bracketed" $address }}:{{ $service.port }}
+{{- end }}
+{{- end }}
+
+{{- define "layerwell.bracketed" -}}
+{{- ternary (printf "[%s]" .) . (contains ":" .) }}
+{{- end }}
+
+{{- /* A registry that is mirrored, for examples: Docker Hub if it is. */}}
+{{- define "layerwell.exampleRegistry" -}}
+{{- $registry := "REGISTRY" }}
+{{- $names := keys (include "layerwell.config" . | fromJson).upstreams | sortAlpha }}
+{{- range $names }}{{ if and (eq $registry "REGISTRY") (not (contains "*" .)) }}{{ $registry = . }}{{ end }}{{ end }}
+{{- ternary "docker.io" $registry (has "docker.io" $names) }}
+{{- end }}
+
+{{- /* Not empty if names without a registry, which are all that dockerd asks a mirror for, are those of Docker Hub. */}}
+{{- define "layerwell.defaultsToHub" -}}
+{{- $config := include "layerwell.config" . | fromJson }}
+{{- if hasKey $config.upstreams "docker.io" }}
+{{- $names := concat (list "" "docker.io" "index.docker.io" "registry-1.docker.io") (dig "docker.io" "aliases" list $config.upstreams | default list) }}
+{{- if has ($config.defaultUpstream | default "") $names }}yes{{ end }}
 {{- end }}
 {{- end }}
 

@@ -19,7 +19,7 @@ async function notes(sets: readonly string[], args: readonly string[] = []): Pro
   return String(at(objectOf(rendered, 'ConfigMap', '-notes'), '.data.notes'));
 }
 
-const kinds = ['containerd', 'docker', 'k3s', 'CRI-O', 'podman', 'BuildKit', 'Any client'];
+const kinds = ['containerd', 'docker', 'k3s', 'CRI-O', 'podman', 'BuildKit', 'kaniko', 'Any client'];
 
 describeWithTools(['helm'], 'the notes after an installation', () => {
   test('say how operators reach the pages and the API', async () => {
@@ -42,6 +42,12 @@ describeWithTools(['helm'], 'the notes after an installation', () => {
       sets: ['service.type=LoadBalancer'],
       url: 'http://LOAD_BALANCER:5000',
       hint: '{.status.loadBalancer.ingress[0]}',
+    },
+    { sets: ['service.clusterIP=10.96.7.9'], url: 'http://10.96.7.9:5000', hint: 'but reach their addresses' },
+    {
+      sets: ['service.type=LoadBalancer', 'service.loadBalancerIP=2001:db8::7'],
+      url: 'http://[2001:db8::7]:5000',
+      hint: 'http://[2001:db8::7]:5000',
     },
     {
       sets: ['hostPort=5000', 'service.port=80'],
@@ -67,6 +73,23 @@ describeWithTools(['helm'], 'the notes after an installation', () => {
     await using cluster = await startFakeCluster({ [path]: service });
     const said = await notes([], ['--dry-run=server', '--kube-apiserver', cluster.url]);
     expect(said).toContain('http://10.96.7.7:5000');
+  });
+
+  test.concurrent('have lines for a registry that is mirrored, and for dockerd only where names without a registry are of Docker Hub', async () => {
+    const said = await notes([
+      'upstreams.ghcr\\.io.aliases={pkg.example.com}',
+      'upstreams.\\*\\.gcr\\.io.timeouts.connect=1s',
+    ]);
+    expect(said).not.toContain('docker.io');
+    expect(said).toContain('.svc:5000/ghcr.io/NAME:TAG');
+    expect(said).toContain('location = "CLUSTER_IP:5000/ghcr.io"');
+    expect(said).toContain('[registry."ghcr.io"]');
+    expect(said).toContain('--registry-map=ghcr.io=CLUSTER_IP:5000/ghcr.io');
+    expect(said).toContain(
+      'docker has mirrors for Docker Hub only, which is not what defaultUpstream names: by the path.',
+    );
+    expect(await notes(['config.defaultUpstream=ghcr.io'])).not.toContain('registry-mirrors');
+    expect(await notes(['config.defaultUpstream=index.docker.io'])).toContain('registry-mirrors');
   });
 
   test.concurrent('name the file of k3s and that of RKE2', async () => {
