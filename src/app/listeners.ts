@@ -79,6 +79,7 @@ function registryListener(config: Config, deps: Reporting & Pick<Listeners, 'run
     host,
     port,
     certificate,
+    ignoresBodies: true,
     idleTimeoutMs,
     connections,
     onRejected: (reason) => observer.rejected({ reason }),

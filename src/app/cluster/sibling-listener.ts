@@ -46,6 +46,7 @@ export function siblingListener(
     host,
     port,
     certificate,
+    ignoresBodies: true,
     idleTimeoutMs: Math.min(clients.idleTimeoutMs, maxIdleMs),
     connections,
     onRejected: () => deps.observer.siblingServed({ kind: 'other', outcome: 'rejected' }),

@@ -233,8 +233,8 @@ export class Pipelines {
     const answered = connections.answering(request.socket);
     if (connections.closesAfterAnswers) response.setHeader('Connection', 'close');
     void answer(request, response);
-    // Added last, so that everything the answer holds is freed before the next one begins.
-    response.once('close', () => {
+    // Added last, so that everything the answer holds is freed before the next one begins. It closes once: `on` costs less than `once`.
+    response.on('close', () => {
       answered();
       this.#next(request.socket);
     });

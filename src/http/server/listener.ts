@@ -19,6 +19,11 @@ export interface ListenOptions {
   readonly headersTimeoutMs?: number | undefined;
   /** A request that takes longer to arrive, with its body, is cut. */
   readonly requestTimeoutMs?: number | undefined;
+  /**
+   * Whether bodies of requests are never read. Then a request without one has no stream that begins and ends, which is a twentieth of the cost
+   * of a cached manifest.
+   */
+  readonly ignoresBodies?: boolean | undefined;
   /** The maximum number of pipelined requests that wait, over all connections; for tests. */
   readonly maxPipelined?: number | undefined;
   /**
@@ -78,6 +83,7 @@ export class Listener {
     // A request without a host gets the spec's error body instead of Node's bare 400.
     const settings = {
       requireHostHeader: false,
+      optimizeEmptyRequests: options.ignoresBodies ?? false,
       headersTimeout,
       requestTimeout: options.requestTimeoutMs ?? maxRequestMs,
       keepAliveTimeout: keepIdleMs,
