@@ -11,6 +11,7 @@ import { FileBlobStore } from '../src/storage/filesystem/blob-store.ts';
 import { DurableFolders } from '../src/storage/filesystem/durable-folders.ts';
 import { nodeFiles } from '../src/storage/filesystem/file-system.ts';
 import { FileRecordStore } from '../src/storage/filesystem/record-store.ts';
+import { StoreScan } from '../src/storage/filesystem/scan/store-scan.ts';
 import { writeLargeStore } from '../test/support/large-store.ts';
 
 const layers = 9;
@@ -39,7 +40,16 @@ const index = new SqliteIndex({
 await index.start();
 const cpu = process.cpuUsage();
 const startedAtMs = performance.now();
-await rebuildIndex({ store, records, index, observer, signal: new AbortController().signal });
+const { signal } = new AbortController();
+const scan = new StoreScan({ path, store, records, observer, signal });
+await rebuildIndex({
+  store: scan.store,
+  records: scan.records,
+  readTogether: scan.readTogether,
+  index,
+  observer,
+  signal,
+});
 const seconds = (performance.now() - startedAtMs) / 1_000;
 const { user, system } = process.cpuUsage(cpu);
 const objects = images * (layers + 1);

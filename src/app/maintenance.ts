@@ -26,7 +26,7 @@ const sweepEveryMs = 60_000;
 /** The background parts that maintain the store. */
 export function createMaintenance({ storage }: Config, deps: MaintenanceDeps): Maintenance {
   const { stores, mirror, observer, log } = deps;
-  const { store, records, index, scrubbing } = stores;
+  const { store, records, index, scrubbing, scan } = stores;
   const sweep = () =>
     void mirror.sweep().catch((cause: unknown) => observer.internalError({ part: 'eviction', cause }));
   const onChange = (state: 'rebuilding' | 'rebuilt', reason?: string): void => {
@@ -36,7 +36,7 @@ export function createMaintenance({ storage }: Config, deps: MaintenanceDeps): M
     sweep(); // Disk use was undercounted until now.
   };
   return {
-    rebuilder: new Rebuilder({ store, records, index, observer, onChange }),
+    rebuilder: new Rebuilder({ store, records, index, observer, scan, onChange }),
     sweeper: sweeperOf(sweep),
     scrubber: new Scrubber({
       store,

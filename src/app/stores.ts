@@ -10,6 +10,7 @@ import { ScrubProgress } from '../mirror/eviction/scrub-progress.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { ClusterObserver, Observer, StoreObserver } from '../mirror/ports/observer.ts';
 import type { Catalogue, CatalogueLists, Index } from '../mirror/ports/store-index.ts';
+import type { Waiting } from '../mirror/ports/waiting.ts';
 import { FileBlobStore } from '../storage/filesystem/blob-store.ts';
 import { ChangeJournal } from '../storage/filesystem/change-journal.ts';
 import { DurableFolders } from '../storage/filesystem/durable-folders.ts';
@@ -17,6 +18,7 @@ import type { FailpointHook } from '../storage/filesystem/failpoints.ts';
 import { type FileSystem, nodeFiles, observedFiles } from '../storage/filesystem/file-system.ts';
 import { FileRecordStore } from '../storage/filesystem/record-store.ts';
 import { RemovalReserve } from '../storage/filesystem/removal-reserve.ts';
+import { StoreScan } from '../storage/filesystem/scan/store-scan.ts';
 import { StateFile } from '../storage/filesystem/state-file.ts';
 import { storeIdIn } from '../storage/filesystem/store-id.ts';
 import { scrubFile } from '../storage/layout.ts';
@@ -47,6 +49,8 @@ export interface Stores {
   readonly store: FileBlobStore;
   readonly records: FileRecordStore;
   readonly scrubbing: ScrubProgress;
+  /** Reads the store ahead for a rebuild, where it is on this machine's disk. */
+  readonly scan: ((waiting: Waiting) => StoreScan) | undefined;
   /** On the disk of an index that is a file. */
   readonly reserve?: RemovalReserve;
 }
@@ -66,7 +70,9 @@ export function createStores({ storage, index }: Config, deps: StoresDeps): Stor
   const store = new FileBlobStore({ path, observer, clock, failpoint, files, hold, changes });
   const records = new FileRecordStore({ path, observer, failpoint, files, hold, changes });
   const scrubbing = scrubProgressIn(path, { files, clock, observer, hold });
-  const contents = { lock, store, records, scrubbing, changes };
+  const scanned = { path, store, records, observer };
+  const scan = deps.files === nodeFiles ? (waiting: Waiting) => new StoreScan({ ...scanned, ...waiting }) : undefined;
+  const contents = { lock, store, records, scrubbing, changes, scan };
   const common = { observer, clock, runs: lock, keep };
   if (index.driver === 'sqlite') {
     const file = `${index.path}.reserve`;

@@ -15,6 +15,8 @@ export interface LosableIndex extends RecoverableIndex {
 
 export interface RebuilderDeps extends Pick<RebuildDeps, 'observer'>, Pick<LookAgainDeps, 'store' | 'records'> {
   readonly index: LosableIndex;
+  /** Reads the store ahead, for one rebuild; absent: it is read call by call. */
+  readonly scan?: ((waiting: Waiting) => Pick<RebuildDeps, 'store' | 'records' | 'readTogether'>) | undefined;
   readonly onChange: (state: 'rebuilding' | 'rebuilt', reason?: string) => void;
   /** Resolves after `ms`. @throws when the signal aborts first. */
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<unknown>;
@@ -29,7 +31,7 @@ const countWithinMs = 3_000;
 /** Rebuilds the index in the background when it is lost, or has it look again at what may have changed, and retries while the store cannot be read. */
 export class Rebuilder {
   readonly name = 'index rebuild';
-  readonly #deps: Required<RebuilderDeps>;
+  readonly #deps: Required<Omit<RebuilderDeps, 'scan'>> & Pick<RebuilderDeps, 'scan'>;
   readonly #stopping = new AbortController();
   #running: Promise<void> = Promise.resolve();
 
@@ -68,7 +70,7 @@ export class Rebuilder {
     try {
       const { changed } = this.#deps.index;
       const deps = { ...this.#deps, signal: this.#stopping.signal };
-      await (changed ? lookAgain(changed, deps) : rebuildIndex(deps));
+      await (changed ? lookAgain(changed, deps) : rebuildIndex({ ...deps, ...deps.scan?.(deps) }));
       this.#deps.onChange('rebuilt');
     } catch (cause) {
       await this.#waitAfter(cause, Math.min(longestRetryMs, firstRetryMs * 2 ** failures));

@@ -77,22 +77,27 @@ export class FileRecordStore implements RecordStore, RecordFolders {
 
   async *list(which: ListedRecords = 'all'): AsyncIterable<RecordKey> {
     const { files, path: root, observer } = this.#deps;
-    using walk = this.#use.beginWalk();
+    using count = this.countAnew();
     const onFolder = (path: string): boolean => {
-      walk.foundFolder();
+      count.foundFolders(1);
       return which === 'all' || !isLinksFolder(path);
     };
     for await (const path of filesBelow(files, root, repositoriesFolder, onFolder)) {
       const key = recordKeyAt(path);
       if (!key) continue;
       try {
-        walk.found(await this.#sizeIfCounted(key));
+        count.found(await this.#sizeIfCounted(key));
       } catch (cause) {
         observer.internalError({ part: 'records', cause });
       }
       yield key;
     }
-    walk.end();
+    count.end();
+  }
+
+  /** Begins to count anew what {@link use} says of folders, and of the records that no index counts. */
+  countAnew(): RecordCount {
+    return this.#use.beginWalk();
   }
 
   repositoriesOf(upstream: string): AsyncIterable<RepositoryId> {
@@ -181,6 +186,15 @@ async function readWhole(file: OpenFile): Promise<Buffer> {
   }
 }
 
+/** A count by a walk over all records. */
+export interface RecordCount extends Disposable {
+  /** A record that no index counts. */
+  found(size: number | undefined): void;
+  foundFolders(folders: number): void;
+  /** From now on what was found counts. */
+  end(): void;
+}
+
 interface Counted {
   bytes: number;
   files: number;
@@ -214,11 +228,7 @@ class RecordUse {
   }
 
   /** Counts all anew. What is found replaces the count at the end of the walk, if it comes to that. */
-  beginWalk(): Disposable & {
-    readonly found: (size: number | undefined) => void;
-    readonly foundFolder: () => void;
-    readonly end: () => void;
-  } {
+  beginWalk(): RecordCount {
     const walk: Counted = { bytes: 0, files: 0, folders: 0 };
     this.#walks.add(walk);
     return {
@@ -226,8 +236,8 @@ class RecordUse {
         walk.bytes += onDisk(size);
         walk.files += fileOf(size);
       },
-      foundFolder: () => {
-        walk.folders += 1;
+      foundFolders: (folders) => {
+        walk.folders += folders;
       },
       end: () => {
         this.#counted = { ...walk };
