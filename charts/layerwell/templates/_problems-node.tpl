@@ -17,8 +17,5 @@ nodeConfiguration.mirrors: missing. With TLS nodes need a name or address of the
 {{- if and $node.ca.configMap $node.ca.secret }}
 nodeConfiguration.ca: set configMap or secret, not both
 {{- end }}
-{{- if not (hasPrefix "/" (include "layerwell.node.folder" .)) }}
-nodeConfiguration.folder: expected an absolute path
-{{- end }}
 {{- end }}
 {{- end }}

@@ -1,3 +1,4 @@
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pLimit from 'p-limit';
 import { beforeAll, expect, test } from 'vitest';
@@ -31,6 +32,15 @@ function loadInPod(text: string): Promise<Config> {
     POD_NAME: 'release-layerwell-0',
   };
   return loadConfig({ file, env, readFile });
+}
+
+/** What each guard of a template says, as a pattern. */
+function guardsIn(template: string): readonly RegExp[] {
+  const texts = [...template.matchAll(/^(?:\{\{ printf "((?:[^"\\]|\\.)*)".*|([a-z].*))$/gm)];
+  return texts.map(([, format, text]) => {
+    const words = (format?.replaceAll('\\"', '"') ?? text ?? '').split(format === undefined ? '\0' : /%[a-z]/);
+    return new RegExp(words.map((each) => RegExp.escape(each)).join('.*'));
+  });
 }
 
 async function settled<Value>(promise: Promise<Value>): Promise<PromiseSettledResult<Value>> {
@@ -77,6 +87,15 @@ describeWithTools(['helm'], 'values of the Helm chart', () => {
     const named = (name: string, ...args: readonly string[]) => refusalOf([...args, '--name-template', name]);
     expect(await named('7.up')).toContain('the release "7.up": 7.up-layerwell cannot be the name of a Service.');
     await expect(named('7.up', '--set', 'fullnameOverride=seven')).rejects.toThrow('accepted');
+  });
+
+  test('every guard of the chart refuses one of these', () => {
+    const all = [...said.values()].map((each) => (each.status === 'fulfilled' ? each.value : '')).join('\n');
+    // Those of an upgrade need a cluster: upgrade.test.ts.
+    const files = globSync(join(chart, 'templates/_problems*.tpl')).filter((file) => !file.includes('upgrade'));
+    const guards = files.flatMap((file) => guardsIn(readFileSync(file, 'utf8')));
+    expect(guards.length).toBeGreaterThan(50);
+    expect(guards.filter((guard) => !guard.test(all))).toEqual([]);
   });
 
   test.each([
