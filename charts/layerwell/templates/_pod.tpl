@@ -37,7 +37,7 @@ spec:
   hostUsers: {{ .Values.hostUsers }}
   {{- end }}
   securityContext:
-    {{- include "layerwell.podSecurityContext" . | nindent 4 }}
+    {{- include "layerwell.mirrorSecurityContext" . | nindent 4 }}
   containers:
     - {{- include "layerwell.container" . | nindent 6 }}
     {{- with .Values.extraContainers }}

@@ -105,6 +105,17 @@ describeWithTools(['helm'], 'values of the Helm chart', () => {
     await expect(loadInPod(configIn(await renderWith(set)))).resolves.toBeDefined();
   });
 
+  test.each([
+    { port: 443, sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }] },
+    { port: 5000, sysctls: null },
+  ])(
+    'the user of the image may listen on port $port, whatever the container runtime allows',
+    async ({ port, sysctls }) => {
+      const all = await renderWith(`config.listen.port=${port}`);
+      expect(at(objectOf(all, 'StatefulSet'), '.spec.template.spec.securityContext.sysctls')).toEqual(sysctls);
+    },
+  );
+
   test('a time to stop that only the process knows is accepted with the time of the pod', async () => {
     const drain = 'config.shutdown.drain=${env:DRAIN}';
     const all = await renderWith(drain, 'terminationGracePeriodSeconds=90');
