@@ -20,7 +20,7 @@ labels:
   {{- with .root.Values.commonLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+{{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -73,7 +73,7 @@ annotations:
 metadata:
   labels:
     {{- include "layerwell.node.selectorLabels" . | nindent 4 }}
-    {{- with merge (dict) $node.podLabels .root.Values.commonLabels }}
+    {{- with merge (dict) ($node.podLabels | default dict) (.root.Values.commonLabels | default dict) }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:

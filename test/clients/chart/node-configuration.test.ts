@@ -24,6 +24,12 @@ describeWithTools(['helm'], 'the node configuration of the Helm chart', () => {
     expect(objects.filter(({ metadata }) => metadata.name.includes('node'))).toEqual([]);
   });
 
+  test('works where labels and annotations are null', async () => {
+    const nulls = ['commonLabels=null', 'commonAnnotations=null', 'nodeConfiguration.podLabels=null'];
+    const set = await renderWith(enabled, ...byPort);
+    expect((await renderWith(enabled, ...byPort, ...nulls)).objects).toEqual(set.objects);
+  });
+
   test.each(['http://127.0.0.1:5000', 'https://mirror.test'])(
     'takes what `layerwell client kubernetes` prints for %s',
     async (url) => {
