@@ -18,6 +18,15 @@
 {{- if and (eq $service.clusterIP "None") (or (ne $service.type "ClusterIP") .Values.ingress.enabled) }}
 service.clusterIP: None leaves no address for a NodePort, a LoadBalancer or an Ingress
 {{- end }}
+{{- if and $service.sessionAffinityConfig (ne $service.sessionAffinity "ClientIP") }}
+service.sessionAffinityConfig: only for sessionAffinity ClientIP
+{{- end }}
+{{- if and (gt (len ($service.ipFamilies | default list)) 1) (has $service.ipFamilyPolicy (list "" "SingleStack")) }}
+service.ipFamilies: a Service has two with ipFamilyPolicy PreferDualStack or RequireDualStack only
+{{- end }}
+{{- if and (eq .Values.dnsPolicy "None") (not (dig "nameservers" list (.Values.dnsConfig | default dict))) }}
+dnsConfig.nameservers: missing. With dnsPolicy None there is no other
+{{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 ingress.hosts: missing. Name the hosts under which clients reach the mirror
 {{- end }}

@@ -33,11 +33,9 @@
 {{- if has $key $own }}
 {{ printf "%s: the chart itself sets %s" $value $key }}
 {{- end }}
-{{- if not (regexMatch "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$" $key) }}
-{{ printf "%s: %s is not the key of a label" $value $key }}
 {{- end }}
 {{- end }}
-{{- end }}
+{{ include "layerwell.problems.keys" . }}
 {{- range $key := list "extraVolumes" "extraVolumeMounts" "extraContainers" "initContainers" }}
 {{- range index $.Values $key }}
 {{- if has (.name | default "") (ternary (list "layerwell") (list "config" "tmp" "data" "tls" "cluster-secret" "cluster-tls" "management-token" "redis-secret" "redis-ca" "extra-ca") (hasSuffix "ontainers" $key)) }}
@@ -59,6 +57,29 @@ nodeConfiguration.podAnnotations: the chart itself sets checksum/settings
 {{ printf "extraEnv: %s is already set, by the chart or another entry" .name }}
 {{- end }}
 {{- $variables = append $variables .name }}
+{{- end }}
+{{- end }}
+
+{{- /* Keys of labels and annotations that Kubernetes refuses. */}}
+{{- define "layerwell.problems.keys" -}}
+{{- $values := .Values }}
+{{- $node := .Values.nodeConfiguration }}
+{{- $labels := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels "nodeSelector" .Values.nodeSelector "nodeConfiguration.podLabels" $node.podLabels "nodeConfiguration.nodeSelector" $node.nodeSelector }}
+{{- $annotations := dict "commonAnnotations" .Values.commonAnnotations "podAnnotations" .Values.podAnnotations "nodeConfiguration.podAnnotations" $node.podAnnotations }}
+{{- range $name := list "serviceMonitor" "podMonitor" "prometheusRule" "dashboard" }}
+{{- $_ := set $labels (printf "%s.labels" $name) (index $values $name).labels }}
+{{- end }}
+{{- range $name := list "service" "ingress" "httpRoute" "persistence" "serviceAccount" "serviceMonitor" "podMonitor" "prometheusRule" "dashboard" }}
+{{- $_ := set $annotations (printf "%s.annotations" $name) (index $values $name).annotations }}
+{{- end }}
+{{- range $what, $maps := dict "a label" $labels "an annotation" $annotations }}
+{{- range $value, $map := $maps }}
+{{- range $key, $_ := $map }}
+{{- if not (regexMatch "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$" $key) }}
+{{ printf "%s: %s is not the key of %s" $value ($key | quote) $what }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -142,6 +163,9 @@ redis.index: config.index.driver is sqlite
 {{- end }}
 {{- if and $redis.sentinels (not $redis.name) }}
 redis.name: missing. It is the name of the primary that the Sentinels watch
+{{- end }}
+{{- if and (or $redis.name $redis.sentinelPasswordKey) (not $redis.sentinels) }}
+redis.sentinels: missing. Only Sentinels have a name of the primary, and a password of their own
 {{- end }}
 {{- if and $redis.urlKey (not $redis.existingSecret) }}
 redis.urlKey: redis.existingSecret is empty

@@ -71,7 +71,11 @@ describeWithTools(['helm'], 'upgrades by the Helm chart', () => {
   });
 
   test('what the release itself makes first is not waited for', async () => {
-    const own = await renderWith('extraObjects[0].kind=Secret', 'extraObjects[0].metadata.name=mine');
+    const own = await renderWith(
+      'extraObjects[0].apiVersion=v1',
+      'extraObjects[0].kind=Secret',
+      'extraObjects[0].metadata.name=mine',
+    );
     expect(at(objectOf(own, 'Job', '-check'), '.metadata.annotations["helm.sh/hook"]')).toBe('pre-upgrade');
     const issued = await renderWith('tls.certManager.enabled=true', 'tls.certManager.issuerRef.name=ca');
     expect(objectOf(issued, 'Job', '-check')).toBeUndefined();

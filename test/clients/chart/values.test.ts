@@ -64,7 +64,7 @@ describeWithTools(['helm'], 'values of the Helm chart', () => {
       ...accepted.map(({ path }) => limit(async () => rendered.set(path, await settled(renderFile(path))))),
       ...refused.map(({ path }) => limit(async () => said.set(path, await settled(refusalOfFile(path))))),
     ]);
-  });
+  }, 180_000);
 
   test.each(accepted)('$title', async ({ path, expected, absent }) => {
     const all = valueOf(rendered.get(path));
