@@ -4,6 +4,7 @@ import type {
   BucketObserver,
   ClusterObserver,
   DiskOutcome,
+  DownloadResult,
   EventsObserver,
   LeaseEvent,
   Observer,
@@ -66,7 +67,7 @@ export function createMetrics({
   clock = systemClock,
 }: MetricsDeps): Metrics {
   collectDefaultMetrics({ register: registry });
-  for (const name of metricsOfHeapSpaces) registry.removeSingleMetric(name);
+  for (const name of [...metricsOfHeapSpaces, ...countsOfResources]) registry.removeSingleMetric(name);
   new Gauge({
     name: 'layerwell_build_info',
     help: 'Always 1; the labels name the running version. `revision` is the build argument `REVISION` of the image.',
@@ -123,6 +124,15 @@ const metricsOfHeapSpaces = [
   'nodejs_heap_space_size_available_bytes',
 ];
 
+/** The sums of `nodejs_active_resources`, with names of counters, and what it has as well. */
+const countsOfResources = [
+  'nodejs_active_resources_total',
+  'nodejs_active_handles',
+  'nodejs_active_handles_total',
+  'nodejs_active_requests',
+  'nodejs_active_requests_total',
+];
+
 /** Metrics without a series are left out: Prometheus reads nothing from them, and they are 4 kB of each scrape. */
 function withoutEmpty(text: string): string {
   return text.replaceAll(/^# HELP .*\n# TYPE .*\n(?:\n|$(?!\n))/gm, '');
@@ -141,18 +151,28 @@ const rejections: readonly RejectionReason[] = [
   'malformed',
   'slow_client',
 ];
+const managementRejections: readonly ManagementRejection[] = ['connections', 'requests', 'malformed', 'slow_client'];
+const downloadResults: readonly DownloadResult[] = [
+  'ok',
+  'digest_mismatch',
+  'short',
+  'upstream_error',
+  'disk_error',
+  'no_room',
+  'aborted',
+];
 const diskFailures: readonly DiskOutcome[] = ['full', 'readonly', 'denied', 'descriptors', 'io', 'other'];
 const evictions = ['lru', 'unused', 'purge'];
 
 /** Counters with known labels begin at 0, because Prometheus sees no increase from nothing to 1. */
 function beginAtZero(instruments: Instruments): void {
   for (const reason of rejections) instruments.rejections.inc({ reason }, 0);
-  instruments.managementRejections.inc({ reason: 'connections' }, 0);
+  for (const reason of managementRejections) instruments.managementRejections.inc({ reason }, 0);
   for (const kind of ['manifest', 'blob', 'tag']) instruments.collapsed.inc({ kind }, 0);
   for (const kind of ['manifest', 'blob']) {
     instruments.admittedObjects.inc({ kind }, 0);
     instruments.admittedBytes.inc({ kind }, 0);
-    for (const result of ['ok', 'digest_mismatch']) instruments.downloadsByKind.inc({ kind, result }, 0);
+    for (const result of downloadResults) instruments.downloadsByKind.inc({ kind, result }, 0);
   }
   for (const source of ['read', 'scrub']) instruments.corruptions.inc({ source }, 0);
   for (const source of ['download', 'scrub'])
