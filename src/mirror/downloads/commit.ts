@@ -27,6 +27,39 @@ export interface Written {
   readonly hash: Hash;
 }
 
+/** The hash of a download's bytes. Each piece is hashed as it arrives, when it is still in the processor's caches. */
+export class DownloadHash {
+  readonly #received: Hash;
+  #ofRunningWrite: Hash;
+  #written: Hash;
+
+  /** @param hash of what is written already. */
+  constructor(hash: Hash) {
+    this.#received = hash;
+    this.#written = hash.copy();
+    this.#ofRunningWrite = this.#written;
+  }
+
+  /** Of what is written: when the disk takes no more, readers continue hashing from here. */
+  get written(): Hash {
+    return this.#written;
+  }
+
+  receive(piece: Uint8Array): void {
+    this.#received.update(piece);
+  }
+
+  /** To be called when a write begins, of all that was received. */
+  writeBegins(): void {
+    this.#ofRunningWrite = this.#received.copy();
+  }
+
+  /** To be called when that write has ended, without a failure. */
+  writeEnded(): void {
+    this.#written = this.#ofRunningWrite;
+  }
+}
+
 /** Writes checkpoints of an incoming blob now and then. Writing the blob never waits for them. */
 export class Checkpoints {
   readonly #deps: CheckpointsDeps;

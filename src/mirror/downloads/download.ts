@@ -14,7 +14,7 @@ import { resumedPieces } from '../transfers/resumed-pieces.ts';
 import { type JoinOptions, SuspendedTail } from '../transfers/suspended-tail.ts';
 import { DiskFailure, type DownloadEnd, isWorthResuming, isWrong, resultOf } from '../transfers/transfer-errors.ts';
 import { withheldBytes } from '../transfers/withheld-tail.ts';
-import { Checkpoints, readBack } from './commit.ts';
+import { Checkpoints, DownloadHash, readBack } from './commit.ts';
 import type { Ticket } from './scheduler.ts';
 
 /** Kept in memory behind the writer: readers that keep up are woken for half of it. */
@@ -40,7 +40,7 @@ export interface DownloadDeps extends RelayRules {
 /**
  * The bytes of a running download: one writer, many readers.
  *
- *     source ──▶ queue ──writev, hash──▶ incoming/<id>  ┄┄read by position┄┄▶ reader that fell behind
+ *     source ──hash──▶ queue ──writev──▶ incoming/<id>  ┄┄read by position┄┄▶ reader that fell behind
  *                                        0 ……… written
  *                                          recent pieces ┄┄borrowed┄┄┄┄┄┄┄┄┄▶ readers that keep up
  *                                               └ without the withheld tail, until size and digest are verified
@@ -62,8 +62,7 @@ export class Download implements AsyncDisposable {
   readonly #ended = Promise.withResolvers<DownloadEnd>();
   readonly #abort = new AbortController();
   readonly #checkpoints: Checkpoints;
-  /** Of what is written: when the disk takes no more, readers continue hashing from here. */
-  #hash: Hash;
+  #hash: DownloadHash;
   #state: 'running' | 'verified' | 'suspended' | 'failed' = 'running';
   #failure: unknown;
   #receivedBytes = 0;
@@ -80,12 +79,12 @@ export class Download implements AsyncDisposable {
     this.#deps = deps;
     this.digest = deps.digest;
     this.size = deps.size;
-    this.#hash = createHash(algorithmOf(deps.digest));
+    this.#hash = new DownloadHash(createHash(algorithmOf(deps.digest)));
     this.#checkpoints = new Checkpoints({ ...deps, made: deps.checkpoint });
     this.#recent = new RecentPieces({ maxBytes: recentBytes, memory: deps.memory });
     this.#writes = new GatheredWrites({
       memory: deps.memory,
-      append: (chunks, bytes) => deps.room.makeFor(bytes).then(() => deps.incoming.append(chunks)),
+      append: (chunks, bytes) => this.#append(chunks, bytes),
       onWritten: (chunks, bytes) => this.#written(chunks, bytes),
     });
     this.#settled.promise.catch(() => {}); // Awaiting it is optional.
@@ -150,6 +149,7 @@ export class Download implements AsyncDisposable {
     const from = this.#receivedBytes;
     for await (const piece of resumedPieces({ blob, from, first, size, signal, attemptsWithoutProgress, wait })) {
       this.#receivedBytes += piece.byteLength;
+      this.#hash.receive(piece);
       await this.#writes.add(piece);
     }
     await this.#writes.finish();
@@ -158,7 +158,7 @@ export class Download implements AsyncDisposable {
   /** Lets readers have the withheld tail. @throws DigestMismatch */
   verify(): void {
     // A copy: a checkpoint of the last bytes may still need the hash.
-    const actual = digestFrom(this.#hash.copy(), algorithmOf(this.digest));
+    const actual = digestFrom(this.#hash.written.copy(), algorithmOf(this.digest));
     if (actual !== this.digest) throw new DigestMismatch(this.digest, actual);
     this.#state = 'verified';
     this.#settled.resolve();
@@ -253,19 +253,26 @@ export class Download implements AsyncDisposable {
   }
 
   #trust({ bytes }: Checkpoint, hash: Hash): void {
-    this.#hash = hash;
+    this.#hash = new DownloadHash(hash);
     this.#receivedBytes = bytes;
     this.#writtenBytes = bytes;
     this.#waiters.wake();
   }
 
+  /** @param chunks all that was received and not written. */
+  async #append(chunks: readonly Uint8Array[], bytes: number): Promise<void> {
+    this.#hash.writeBegins();
+    await this.#deps.room.makeFor(bytes);
+    await this.#deps.incoming.append(chunks);
+  }
+
   #written(chunks: readonly Uint8Array[], bytes: number): void {
     this.#deps.room.wrote(bytes);
     this.#deps.ticket.received(bytes);
-    for (const chunk of chunks) this.#hash.update(chunk); // By now the disk may be busy with the next.
+    this.#hash.writeEnded();
     this.#recent.add(chunks, this.#writtenBytes);
     this.#writtenBytes += bytes;
-    this.#checkpoints.afterWriting({ bytes: this.#writtenBytes, hash: this.#hash });
+    this.#checkpoints.afterWriting({ bytes: this.#writtenBytes, hash: this.#hash.written });
     this.#waiters.progressed(this.#writtenBytes);
   }
 
@@ -282,7 +289,7 @@ export class Download implements AsyncDisposable {
   }
 
   #tailFrom(position: number): ByteSource {
-    this.#tail ??= new SuspendedTail({ ...this.#deps, writtenBytes: this.#writtenBytes, hash: this.#hash });
+    this.#tail ??= new SuspendedTail({ ...this.#deps, writtenBytes: this.#writtenBytes, hash: this.#hash.written });
     return this.#tail.join(position);
   }
 
