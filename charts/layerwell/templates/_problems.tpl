@@ -113,7 +113,7 @@ autoscaling.enabled: replicas cannot share persistence.existingClaim
 {{- if gt $least (int $scaling.maxReplicas) }}
 {{ printf "autoscaling: minReplicas %d is more than maxReplicas %d" $least (int $scaling.maxReplicas) }}
 {{- end }}
-{{- if and $scaling.targetCPUUtilizationPercentage (not (dig "requests" "cpu" "" .Values.resources)) }}
+{{- if and $scaling.targetCPUUtilizationPercentage (not (dig "requests" "cpu" "" (.Values.resources | default dict))) }}
 autoscaling.targetCPUUtilizationPercentage: a percentage of resources.requests.cpu, which is empty
 {{- end }}
 {{- if not (or $scaling.targetCPUUtilizationPercentage $scaling.targetMemoryUtilizationPercentage $scaling.metrics) }}
