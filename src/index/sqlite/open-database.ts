@@ -67,8 +67,6 @@ export interface OpenedDatabase {
   readonly rebuild: number;
 }
 
-/** While an index is rebuilt, the write-ahead log is checkpointed after this many pages of 4 KiB, which takes about 2 ms. */
-const pagesBetweenCheckpoints = 400;
 const cacheKiB = 16 * 1024;
 /** A longer write-ahead log is emptied after the burst of writes that made it. Copying this much to the file takes about 5 ms. */
 export const maxWalBytes = 4 * 1024 * 1024;
@@ -193,7 +191,7 @@ async function take(
     `UPDATE state SET is_closed = 0, is_complete = 0, rebuild = ${rebuild}, run = '${runs.run}',
       watching_since = ${watchingSinceMs}, epoch = ${epoch}`,
   );
-  if (!isComplete && !changed) database.exec(`PRAGMA wal_autocheckpoint = ${pagesBetweenCheckpoints}`);
+  if (!isComplete && !changed) writeInPlace(database);
   return { database, isComplete, changed, rebuild, watchingSinceMs };
 }
 
@@ -223,9 +221,17 @@ function isEmpty(database: DatabaseSync): boolean {
   return numberIn(rowOf(database, 'SELECT count(*) AS tables FROM sqlite_schema'), 'tables') === 0;
 }
 
+/**
+ * A rebuild writes each page once, to the file itself: a write-ahead log would double that. The end of the process may damage the file, which
+ * is discarded then.
+ */
+function writeInPlace(database: DatabaseSync): void {
+  database.exec('PRAGMA journal_mode = MEMORY');
+}
+
 /** Syncs one statement: power loss must not reorder it. All other writes use synchronous=OFF: see ViewSaver. */
 function saveForGood(database: DatabaseSync, statement: string): void {
-  database.exec('PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)');
+  database.exec('PRAGMA synchronous = FULL; PRAGMA journal_mode = WAL; PRAGMA wal_checkpoint(TRUNCATE)');
   database.exec(`${statement}; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA synchronous = OFF`);
 }
 

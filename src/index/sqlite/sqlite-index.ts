@@ -24,7 +24,7 @@ import { databaseBytes } from './view-reader.ts';
 import type { ChangedThings, StoreChanges } from '../look-again.ts';
 import type { LosableIndex } from '../rebuilder.ts';
 import { evictableOf, isOfThisRun, removeContent, removeRepository, removeUnseen, type Steps } from './view-steps.ts';
-import { ViewSaver } from './view-saver.ts';
+import { startSaving, type ViewSaver } from './view-saver.ts';
 
 export interface SqliteIndexDeps {
   /** Path of the file, on a local disk. */
@@ -208,11 +208,9 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
 
   /** From here on power loss leaves the file sound. */
   #keepSaved({ database }: OpenView): void {
-    if (this.#saver || database.location() === null) return;
-    database.exec('PRAGMA wal_autocheckpoint = 0');
     const [pending, flusher] = [this.pending, this.#flusher];
     const isComplete = () => this.#completion.isReached;
-    this.#saver = new ViewSaver(database, { changes: undefined, ...this.#deps, pending, flusher, isComplete });
+    this.#saver ??= startSaving(database, { changes: undefined, ...this.#deps, pending, flusher, isComplete });
   }
 
   #complete(): void {

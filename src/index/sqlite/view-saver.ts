@@ -21,6 +21,22 @@ export interface ViewSaverDeps {
 const saveEveryMs = 5_000;
 
 /**
+ * Saves the index from now on; until now a rebuild may have written it in place.
+ * @returns undefined for an index in memory, and if the disk refuses a write-ahead log: then the next start rebuilds the index.
+ */
+export function startSaving(database: DatabaseSync, deps: ViewSaverDeps): ViewSaver | undefined {
+  if (database.location() === null) return undefined;
+  try {
+    database.exec('PRAGMA journal_mode = WAL; BEGIN EXCLUSIVE; COMMIT'); // It creates the log.
+    return new ViewSaver(database, deps);
+  } catch (cause) {
+    deps.observer.internalError({ part: 'index', cause });
+    database.exec('PRAGMA journal_mode = MEMORY'); // As before.
+    return undefined;
+  }
+}
+
+/**
  * Saves the index, so that power loss leaves it sound, and never older than the journal of changes tells. SQLite would sync on the event
  * loop (`synchronous=NORMAL`), for as long as the disk takes; here the disk syncs beside it:
  *
