@@ -24,7 +24,7 @@ interface Started {
   readonly app: RunningApp;
   readonly tokenFile: string;
   readonly publishAndPull: (repository: string, tag: string, image: Image) => Promise<void>;
-  readonly purged: (body: object) => ReturnType<typeof askApi>;
+  readonly purged: (body: object, how?: string) => ReturnType<typeof askApi>;
 }
 
 async function start(files = new ScriptedFiles()): Promise<Started> {
@@ -41,7 +41,8 @@ async function start(files = new ScriptedFiles()): Promise<Started> {
       await pullAll(app, repository, tag);
       await app.quiet();
     },
-    purged: (body) => askApi(app, '/api/v1/purge', { method: 'POST', token, headers, body: JSON.stringify(body) }),
+    purged: (body, how = '') =>
+      askApi(app, `/api/v1/purge${how}`, { method: 'POST', token, headers, body: JSON.stringify(body) }),
   };
 }
 
@@ -57,6 +58,7 @@ async function stored(app: RunningApp): Promise<{ readonly manifests: number; re
 }
 
 const repository = `docker.io/${nginx}`;
+const hexOf = ({ digest }: { readonly digest: string }) => digest.slice('sha256:'.length);
 const [base, one, two] = [layer('base', 1000), layer('one', 1000), layer('two', 1000)];
 
 test('a purged tag is gone with what only it needs; a layer of another tag stays, and the next pull asks the upstream', async () => {
@@ -184,16 +186,30 @@ test('a mirror that stops in the middle of a purge stops in time', async () => {
   expect((await pullAll(app, nginx, '1')).parts.size).toBe(4);
 });
 
-test('what the disk does not remove is told as kept, and is still counted', async () => {
+test('a purge that the disk refuses in the middle says what is removed and what is not, and the next one ends it', async () => {
   const files = new ScriptedFiles();
   const { app, publishAndPull, purged } = await start(files);
-  await publishAndPull(nginx, '1', imageOver('1', base));
-  files.failWith = ({ operation, path }) => (operation === 'unlink' && path.includes('blobs/') ? 'EIO' : undefined);
-  expect((await purged({ repository, tag: '1' })).body).toMatchObject({
-    removed: { tags: 1, manifests: 0, blobs: 0 },
-    kept: 3,
-  });
-  expect(await stored(app)).toEqual({ manifests: 1, blobs: 2 });
+  await publishAndPull(nginx, '1', imageOver('1', base, one));
+  await publishAndPull(nginx, '2', imageOver('2', base, two));
+  files.failWith = ({ operation, path }) => (operation === 'unlink' && path.includes(hexOf(one)) ? 'EIO' : undefined);
+  for (const target of [{ tag: '1' }, {}]) {
+    const refused = await purged({ repository, ...target });
+    expect(refused).toMatchObject({ status: 503, body: { type: '/problems/unavailable' } });
+    expect(refused.body).toMatchObject({
+      kept: 'tag' in target ? 1 : 0,
+      notRemoved: { tags: [], digests: [one.digest] },
+    });
+    expect(refused.body['detail']).toMatch(
+      /^1 tags and \d contents are removed, 0 tags and 1 contents are not: .*again/,
+    );
+  }
+  expect(await stored(app)).toEqual({ manifests: 0, blobs: 1 });
+  files.failWith = () => undefined;
+  expect(await purged({ repository, dryRun: true })).toMatchObject({ status: 200, body: { removed: { blobs: 1 } } });
+  const [byGlob] = [await purged({ glob: 'docker.io/library/*' }, '/by-glob')];
+  expect(byGlob).toMatchObject({ status: 200, body: { repositories: 1, removed: { blobs: 1 }, refused: 0 } });
+  expect(await stored(app)).toEqual({ manifests: 0, blobs: 0 });
+  expect((await purged({ repository })).status).toBe(404);
 });
 
 test('what is not cached is not found; what cannot be meant is invalid; without the token nothing is purged', async () => {

@@ -6,7 +6,8 @@ import type {
 } from '../../http/management/api/content/purge-routes.ts';
 import { Problem } from '../../http/management/problems.ts';
 import { type ImageGlob, PurgeByGlob } from '../../mirror/administration/purge-by-glob.ts';
-import type { Purge, Purged, PurgeRefusal, PurgeTarget } from '../../mirror/administration/purge.ts';
+import type { Purged, PurgeLeft, PurgeTarget } from '../../mirror/administration/purge-removal.ts';
+import type { Purge, PurgeRefusal } from '../../mirror/administration/purge.ts';
 import { repositoryKey } from '../../mirror/ports/repository-id.ts';
 import type { Catalogue } from '../../mirror/ports/store-index.ts';
 
@@ -33,14 +34,14 @@ export class ProcessPurges implements PurgeAdministration {
     const wanted = `${name}${suffixOf(target)}`;
     const found = await (dryRun ? this.#purge.plan(target, { signal }) : this.#purge.run(target, { signal }));
     if (typeof found === 'string') throw new Problem(refusals[found].kind, refusals[found].detail(wanted));
-    return {
-      dryRun,
-      repository: name,
+    const answer = {
       removed: countsOf(found),
       kept: found.kept,
       tags: found.tags.slice(0, mostListed),
       digests: found.contents.slice(0, mostListed).map(({ digest }) => digest),
     };
+    if (found.left) throw unfinished(found, found.left, { repository: name, ...answer });
+    return { dryRun, repository: name, ...answer };
   }
 
   async purgeByGlob(glob: ImageGlob, { dryRun, signal }: PurgeOptions): Promise<GlobPurgeAnswer> {
@@ -63,6 +64,12 @@ export class ProcessPurges implements PurgeAdministration {
       }
       const removed = countsOf(step.value);
       answer.removed = sumOf(answer.removed, removed);
+      if (step.value.left) {
+        answer.refused += 1;
+        if (refused.length < mostListed)
+          refused.push({ repository, reason: unfinishedText(step.value, step.value.left) });
+        continue;
+      }
       if (items.length < mostListed) items.push({ repository, removed });
     }
   }
@@ -79,6 +86,18 @@ function countsOf({ tags, contents }: Purged): Counts {
   const manifests = contents.filter(({ isManifest }) => isManifest).length;
   const bytes = contents.reduce((sum, { size }) => sum + size, 0);
   return { tags: tags.length, manifests, blobs: contents.length - manifests, bytes };
+}
+
+/** Of a purge that has removed some of what it was to remove. */
+function unfinished(purged: Purged, left: PurgeLeft, members: Readonly<Record<string, unknown>>): Problem {
+  const notRemoved = { tags: left.tags.slice(0, mostListed), digests: left.contents.slice(0, mostListed) };
+  return new Problem('unavailable', unfinishedText(purged, left), { members: { ...members, notRemoved } });
+}
+
+function unfinishedText(purged: Purged, { tags, contents }: PurgeLeft): string {
+  const removed = `${purged.tags.length} tags and ${purged.contents.length} contents are removed`;
+  const left = `${tags.length} tags and ${contents.length} contents are not`;
+  return `${removed}, ${left}: the disk or the index did not let them go (the log has the reason); purge it again to remove them`;
 }
 
 function sumOf(one: Counts, other: Counts): Counts {

@@ -4,7 +4,8 @@ import { globMatcher } from '../../oci/reference.ts';
 import { type RepositoryId, repositoryKey, repositoryNamed } from '../ports/repository-id.ts';
 import type { Catalogue } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import type { Purge, Purged, PurgedBefore, PurgeRefusal, PurgeTarget } from './purge.ts';
+import type { Purged, PurgedBefore, PurgeTarget } from './purge-removal.ts';
+import type { Purge, PurgeRefusal } from './purge.ts';
 
 /** A glob over `<upstream>/<repository>`, or over the tags of these repositories. */
 export interface ImageGlob {
@@ -45,7 +46,7 @@ export interface NotPurged {
 
 export interface PurgeByGlobDeps {
   readonly index: Pick<Catalogue, 'repositories'>;
-  readonly purge: Pick<Purge, 'plan' | 'run'>;
+  readonly purge: Pick<Purge, 'plan' | 'run' | 'unfinished'>;
   /** For tests. */
   readonly mostContents?: number;
 }
@@ -105,20 +106,30 @@ export class PurgeByGlob {
     return undefined;
   }
 
-  async *#matching({ matchesRepository }: ImageGlob, { signal }: Waiting): AsyncGenerator<RepositoryId | 'unreadable'> {
+  /** Those that the index names, then those of which only an earlier purge knows that something is left. */
+  async *#matching(glob: ImageGlob, { signal }: Waiting): AsyncGenerator<RepositoryId | 'unreadable'> {
+    const { matchesRepository } = glob;
+    const unfinished = new Set(this.#deps.purge.unfinished(kindOf(glob)).map(repositoryKey));
     for (let last = '', isLast = false; !isLast; ) {
       signal.throwIfAborted();
       const names = await this.#deps.index.repositories({ last, limit: namesAtOnce });
       if (names === undefined) return yield 'unreadable';
       for (const name of names) {
         signal.throwIfAborted();
-        if (matchesRepository(name)) yield repositoryNamed(name);
+        if (!matchesRepository(name)) continue;
+        unfinished.delete(name);
+        yield repositoryNamed(name);
       }
       last = names.at(-1) ?? last;
       isLast = names.length < namesAtOnce;
       await nextTurn();
     }
+    for (const name of unfinished) if (matchesRepository(name)) yield repositoryNamed(name);
   }
+}
+
+function kindOf({ matchesTag }: ImageGlob): 'repository' | 'tags' {
+  return matchesTag === undefined ? 'repository' : 'tags';
 }
 
 function targetOf({ matchesTag }: ImageGlob, repositoryId: RepositoryId): PurgeTarget {

@@ -3,56 +3,32 @@ import type { Digest } from '../../oci/digest.ts';
 import type { Tag } from '../../oci/reference.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Background } from '../concurrency/background.ts';
-import type { Space } from '../eviction/space.ts';
 import { bytesOnDisk } from '../ports/record-store.ts';
 import { isSameRepository, type RepositoryId } from '../ports/repository-id.ts';
-import {
-  type Catalogue,
-  type ContentDetails,
-  type EvictableContent,
-  type Index,
-  mostDetails,
-  type TagOfRepository,
-} from '../ports/store-index.ts';
+import { type Catalogue, type ContentDetails, type EvictableContent, type Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { TagRecords } from '../tags/tag-records.ts';
-
-/** What is to be purged of a repository: a tag, some tags, a digest, or all of it. */
-export type PurgeTarget =
-  | { readonly kind: 'tag'; readonly repositoryId: RepositoryId; readonly tag: Tag }
-  | { readonly kind: 'tags'; readonly repositoryId: RepositoryId; readonly isWanted: (tag: Tag) => boolean }
-  | { readonly kind: 'digest'; readonly repositoryId: RepositoryId; readonly digest: Digest }
-  | { readonly kind: 'repository'; readonly repositoryId: RepositoryId };
-
-/** What is removed, or would be. */
-export interface Purged {
-  readonly tags: readonly Tag[];
-  /** What names other content before what it names. */
-  readonly contents: readonly EvictableContent[];
-  /** How many contents stay, because something else needs them. */
-  readonly kept: number;
-}
+import {
+  isFree,
+  nothingBefore,
+  type Purged,
+  type PurgedBefore,
+  type PurgeLeft,
+  PurgeRemoval,
+  type PurgeRemovalDeps,
+  type PurgeTarget,
+} from './purge-removal.ts';
 
 /** `unknown`: it is not cached. `unreadable`: the index cannot tell now what is needed. `too-many`: of one repository. */
 export type PurgeRefusal = 'unknown' | 'unreadable' | 'too-many';
 
-export interface PurgeDeps {
+export interface PurgeDeps extends PurgeRemovalDeps {
   readonly index: Catalogue & Pick<Index, 'isComplete'>;
   readonly background: Pick<Background, 'settled'>;
-  readonly tagRecords: Pick<TagRecords, 'get' | 'forget'>;
-  readonly space: Pick<Space, 'purge' | 'purgeRepository'>;
+  readonly tagRecords: Pick<TagRecords, 'get'>;
   /** For tests. */
   readonly most?: number;
 }
-
-/** What would be gone already, if other purges had run before. */
-export interface PurgedBefore {
-  /** Whether all of a repository is gone. */
-  readonly isGone: (repositoryId: RepositoryId) => boolean;
-  readonly contents: ReadonlySet<Digest>;
-}
-
-export const nothingBefore: PurgedBefore = { isGone: () => false, contents: new Set() };
 
 /** The tags and digests of a repository that one purge holds in memory. */
 const mostOfRepository = 100_000;
@@ -65,9 +41,11 @@ const pageSize = 1_000;
 export class Purge {
   readonly #deps: PurgeDeps;
   readonly #inTurn = pLimit(1);
+  readonly #removal: PurgeRemoval;
 
   constructor(deps: PurgeDeps) {
     this.#deps = deps;
+    this.#removal = new PurgeRemoval(deps);
   }
 
   /** What would be removed now, or after other purges. @throws the signal's reason when it aborts. */
@@ -82,8 +60,13 @@ export class Purge {
   run(target: PurgeTarget, waiting: Waiting): Promise<Purged | PurgeRefusal> {
     return this.#inTurn(async () => {
       const planned = await this.#plan(target, waiting, nothingBefore);
-      return typeof planned === 'string' ? planned : this.#carryOut(target, planned);
+      return typeof planned === 'string' ? planned : this.#removal.run(target, planned);
     });
+  }
+
+  /** The repositories of which an earlier purge of this kind has left something: the index may not name them any more. */
+  unfinished(kind: PurgeTarget['kind']): readonly RepositoryId[] {
+    return this.#removal.unfinished(kind);
   }
 
   async #plan(target: PurgeTarget, { signal }: Waiting, before: PurgedBefore): Promise<Purged | PurgeRefusal> {
@@ -92,7 +75,7 @@ export class Purge {
     // What was just pulled is written in the background; it would appear on the disk after it was removed.
     await abortable(background.settled(), signal);
     if (!(await index.isComplete())) return 'unreadable';
-    const found = await this.#rootsOf(target);
+    const found = withLeft(await this.#rootsOf(target), this.#removal.leftOf(target));
     if (typeof found === 'string') return found;
     const { roots, tags } = found;
     const removed = new Map<Digest, EvictableContent>();
@@ -170,28 +153,6 @@ export class Purge {
     }
     return tags.length + roots.length === 0 ? 'unknown' : { tags, roots };
   }
-
-  async #carryOut(target: PurgeTarget, planned: Purged): Promise<Purged | PurgeRefusal> {
-    const { tagRecords, space, index } = this.#deps;
-    const { repositoryId, kind } = target;
-    const nothing = { tags: new Set<Tag>(), removed: new Map<Digest, EvictableContent>(), before: nothingBefore };
-    if (kind === 'repository') {
-      if (!(await space.purgeRepository(repositoryId))) return 'unreadable';
-    } else {
-      for (const tag of planned.tags) tagRecords.forget(repositoryId, tag);
-    }
-    const contents: EvictableContent[] = [];
-    for (const content of planned.contents) {
-      // A client may have pulled it meanwhile. Every link of a repository that was purged is new.
-      const mayGo = async () => {
-        const details = await index.details(content.digest);
-        const isLinkedAgain = kind === 'repository' && details?.linkedBy.length !== 0;
-        return details?.content !== undefined && !isLinkedAgain && isFree(details, { repositoryId, ...nothing });
-      };
-      if (await space.purge(content, mayGo)) contents.push(content);
-    }
-    return { ...planned, contents, kept: planned.kept + planned.contents.length - contents.length };
-  }
 }
 
 interface Roots {
@@ -199,28 +160,11 @@ interface Roots {
   readonly roots: readonly Digest[];
 }
 
-interface Purging {
-  readonly repositoryId: RepositoryId;
-  /** Its tags that go. */
-  readonly tags: ReadonlySet<Tag>;
-  /** The contents that go. */
-  readonly removed: ReadonlyMap<Digest, unknown>;
-  readonly before: PurgedBefore;
-}
-
-/** Whether nothing but what goes needs a content. What has more references than the index tells is needed. Pure. */
-export function isFree(
-  { linkedBy, tags, namedBy }: Pick<ContentDetails, 'linkedBy' | 'tags' | 'namedBy'>,
-  { repositoryId, tags: goingTags, removed, before }: Purging,
-): boolean {
-  if ([linkedBy, tags, namedBy].some((known) => known.length >= mostDetails)) return false;
-  const isGoing = ({ repositoryId: one, tag }: TagOfRepository) =>
-    before.isGone(one) || (isSameRepository(one, repositoryId) && goingTags.has(tag));
-  return (
-    linkedBy.every((one) => before.isGone(one) || isSameRepository(one, repositoryId)) &&
-    tags.every(isGoing) &&
-    namedBy.every((parent) => removed.has(parent) || before.contents.has(parent))
-  );
+/** What is found, with what an earlier purge has left. Pure. */
+function withLeft(found: Roots | PurgeRefusal, left: PurgeLeft | undefined): Roots | PurgeRefusal {
+  if (left === undefined || (typeof found === 'string' && found !== 'unknown')) return found;
+  const { tags, roots } = typeof found === 'string' ? { tags: [], roots: [] } : found;
+  return { tags: [...new Set([...tags, ...left.tags])], roots: [...new Set([...roots, ...left.contents])] };
 }
 
 function evictableOf(digest: Digest, content: NonNullable<ContentDetails['content']>): EvictableContent {

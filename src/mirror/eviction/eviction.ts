@@ -3,6 +3,7 @@ import pLimit from 'p-limit';
 import type { Digest } from '../../oci/digest.ts';
 import { parallel } from '../concurrency/parallel.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
+import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
 import { distinctRecords, type RecordKey, type RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
@@ -113,7 +114,7 @@ export class Eviction {
 
   /**
    * Removes the records first: a record without content costs one download, content without its record one upstream request. Content that
-   * the disk does not remove is counted again.
+   * the disk does not remove is counted again, and linked as far as its records are left.
    * @returns whether it is gone.
    */
   async evict(content: EvictableContent, reason: 'lru' | 'unused' | 'purge'): Promise<boolean> {
@@ -151,6 +152,7 @@ export class Eviction {
     } catch (cause) {
       observer.internalError({ part: 'eviction', cause });
       index.recordContent({ ...content, names: [] });
+      linkAgain(cause, this.#deps);
       return false;
     }
   }
@@ -169,6 +171,9 @@ export class Eviction {
     }
   }
 }
+
+/** Why content is not purged: it went before, something needs it, or the disk or the index does not let it go now. */
+export type Unpurged = 'gone' | 'needed' | 'left';
 
 export interface VictimRules {
   readonly isBusy: (content: EvictableContent) => boolean;
@@ -229,12 +234,61 @@ export async function removeEverywhere(
   }
 }
 
-/** Removes records, a few at a time. @throws the file system's error for the first record that cannot be removed. */
+/** Some records could not be removed. The cause is that of the first. */
+export class RecordsLeft extends Error {
+  override readonly name = 'RecordsLeft';
+  readonly records: readonly RecordKey[];
+
+  constructor(records: readonly RecordKey[], cause: unknown) {
+    super(`${records.length} records could not be removed`, { cause });
+    this.records = records;
+  }
+}
+
+/** Removes records, a few at a time, also those after one that cannot be removed. @throws RecordsLeft */
 export async function removeRecords(
   keys: readonly RecordKey[],
   { from }: { readonly from: Pick<RecordStore, 'remove'> },
 ): Promise<void> {
+  const left: { readonly key: RecordKey; readonly cause: unknown }[] = [];
   for (let at = 0; at < keys.length; at += removedTogether) {
-    await Promise.all(keys.slice(at, at + removedTogether).map((key) => from.remove(key)));
+    const some = keys.slice(at, at + removedTogether);
+    await Promise.all(some.map((key) => from.remove(key).catch((cause: unknown) => void left.push({ key, cause }))));
+  }
+  if (left.length === 0) return;
+  throw new RecordsLeft(
+    left.map(({ key }) => key),
+    left[0]?.cause,
+  );
+}
+
+/**
+ * Links again, in the index, what the disk did not unlink: else it could be served, and not be named by a purge or an eviction. Records of
+ * tags are removed later by TagRecords.
+ */
+export function linkAgain(cause: unknown, { index }: { readonly index: Pick<Index, 'recordLink'> }): void {
+  if (!(cause instanceof RecordsLeft)) return;
+  for (const key of cause.records) {
+    if (!('digest' in key)) continue;
+    const { kind, ...link } = key;
+    if (kind !== 'referrers') index.recordLink({ ...link, kind, mediaType: undefined, size: undefined });
+  }
+}
+
+/**
+ * The time by which content gets old: the wall clock, but no further ahead than time has passed since the process started. A wall clock that
+ * is set ahead must not make everything in the store old at once.
+ */
+export class TimePassed {
+  readonly #clock: Clock;
+  readonly #offsetMs: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#offsetMs = clock.now() - clock.monotonicMs();
+  }
+
+  now(): number {
+    return Math.min(this.#clock.now(), this.#offsetMs + this.#clock.monotonicMs());
   }
 }

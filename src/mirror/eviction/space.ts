@@ -4,7 +4,15 @@ import { abortable, StoreWatch } from '../concurrency/abortable-wait.ts';
 import type { LooseRecords } from './loose-records.ts';
 import { StaleRepositories } from './stale-repositories.ts';
 import { type Shortage, type SpaceLimits, StoreMeter } from './store-meter.ts';
-import { Eviction, type EvictionDeps, type KeptMeanwhile, type PinnedContent } from './eviction.ts';
+import {
+  Eviction,
+  type EvictionDeps,
+  type KeptMeanwhile,
+  type PinnedContent,
+  removeRecords,
+  TimePassed,
+  type Unpurged,
+} from './eviction.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
@@ -119,12 +127,20 @@ export class Space {
     return this.#tidying;
   }
 
-  /** Removes content, however recently it was pulled, if `mayGo` says so when it is its turn, unless the mirror stops. @returns whether it is gone. */
-  purge(content: EvictableContent, mayGo: () => Promise<boolean>): Promise<boolean> {
+  /** Removes content, however recently it was pulled, if `decide` finds it free when it is its turn, unless the mirror stops. */
+  purge(content: EvictableContent, decide: () => Promise<'free' | Unpurged>): Promise<'removed' | Unpurged> {
     const { signal } = this.#stopping;
-    return this.#removing(
-      async () => !signal.aborted && (await mayGo()) && (await this.#eviction.evict(content, 'purge')),
-    );
+    return this.#removing(async () => {
+      if (signal.aborted) return 'left';
+      const decided = await decide();
+      if (decided !== 'free') return decided;
+      return (await this.#eviction.evict(content, 'purge')) ? 'removed' : 'left';
+    });
+  }
+
+  /** Removes records. @throws RecordsLeft */
+  purgeRecords(keys: readonly RecordKey[]): Promise<void> {
+    return this.#removing(() => removeRecords(keys, { from: this.#deps.records }));
   }
 
   /** Forgets content of which a record was to be written, if `isMissing` says so when it is its turn. */
@@ -271,23 +287,5 @@ export class Space {
       isSomeGone = true;
     }
     return isSomeGone;
-  }
-}
-
-/**
- * The time by which content gets old: the wall clock, but no further ahead than time has passed since the process started. A wall clock that
- * is set ahead must not make everything in the store old at once.
- */
-class TimePassed {
-  readonly #clock: Clock;
-  readonly #offsetMs: number;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-    this.#offsetMs = clock.now() - clock.monotonicMs();
-  }
-
-  now(): number {
-    return Math.min(this.#clock.now(), this.#offsetMs + this.#clock.monotonicMs());
   }
 }

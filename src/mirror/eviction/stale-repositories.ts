@@ -3,10 +3,10 @@ import type { Observer } from '../ports/observer.ts';
 import type { RecordKey, RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
-import { type EvictionDeps, type PinnedContent, removeEverywhere, removeRecords } from './eviction.ts';
+import { type EvictionDeps, linkAgain, type PinnedContent, removeEverywhere, removeRecords } from './eviction.ts';
 
 export interface StaleRepositoriesDeps extends Pick<EvictionDeps, 'onEvicted' | 'kept'> {
-  readonly index: Pick<Index, 'isComplete' | 'stalestRepository' | 'forgetRepository'>;
+  readonly index: Pick<Index, 'isComplete' | 'stalestRepository' | 'forgetRepository' | 'recordLink'>;
   readonly records: Pick<RecordStore, 'remove'>;
   /** Removes the records that the index does not have. */
   readonly loose: Pick<RecordStore, 'remove'>;
@@ -61,6 +61,7 @@ export class StaleRepositories {
       return (await removeEverywhere(this.#deps, { forget, remove })) !== undefined;
     } catch (cause) {
       observer.internalError({ part: 'eviction', cause });
+      linkAgain(cause, this.#deps);
       return false;
     }
   }

@@ -3,7 +3,7 @@ import { parseHostName } from '../../../oci/reference.ts';
 import { isDigest } from '../../../oci/digest.ts';
 import type { Waiting } from '../../../mirror/ports/waiting.ts';
 import { type Pin, parsePin } from '../../../mirror/administration/pins/pin-set.ts';
-import type { PurgeTarget } from '../../../mirror/administration/purge.ts';
+import type { PurgeTarget } from '../../../mirror/administration/purge-removal.ts';
 import { Problem } from '../problems.ts';
 import type { PurgeAnswer } from '../api/content/purge-routes.ts';
 import type { Administration } from '../api/routes.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { imageGlob, PurgeByGlob, type PurgeByGlobDeps } from '../../../../src/mirror/administration/purge-by-glob.ts';
-import type { Purged } from '../../../../src/mirror/administration/purge.ts';
-import { repositoryKey } from '../../../../src/mirror/ports/repository-id.ts';
+import type { Purged } from '../../../../src/mirror/administration/purge-removal.ts';
+import { repositoryKey, repositoryNamed } from '../../../../src/mirror/ports/repository-id.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 
 const never = { signal: new AbortController().signal };
@@ -26,7 +26,7 @@ function purgesOf(count: number, more: Partial<PurgeByGlobDeps> = {}) {
     index: {
       repositories: async ({ last = '', limit }) => names.filter((name) => name > last).slice(0, limit),
     },
-    purge: { plan: answer, run: answer },
+    purge: { plan: answer, run: answer, unfinished: () => [] },
     ...more,
   });
   return { purges, asked, names };
@@ -66,12 +66,30 @@ test('a purge ends where the index cannot be read; a repository that is refused 
   let pages = 0;
   const { purges } = purgesOf(300, {
     index: { repositories: async ({ limit }) => (pages++ === 0 ? Array(limit).fill('docker.io/a') : undefined) },
-    purge: { plan: async () => 'unreadable', run: async () => 'too-many' },
+    purge: { plan: async () => 'unreadable', run: async () => 'too-many', unfinished: () => [] },
   });
   const { items, end } = await ended(purges.run(glob('**'), never));
   expect(end).toBe('unreadable');
   expect(items).toHaveLength(250);
   expect(items[0]).toMatchObject({ reason: 'too-many' });
+});
+
+test('a repository that the index does not name any more is purged too, if an earlier purge has left something of it', async () => {
+  const purge = purgesOf(1);
+  const unfinished = ['docker.io/r000', 'docker.io/left', 'quay.io/other'].map(repositoryNamed);
+  const { purges, asked } = purgesOf(2, {
+    purge: {
+      plan: async () => 'unknown',
+      run: async (target) => {
+        asked.push(repositoryKey(target.repositoryId));
+        return 'unreadable';
+      },
+      unfinished: (kind) => (kind === 'repository' ? unfinished : []),
+    },
+  });
+  expect(purge.asked).toEqual([]);
+  await ended(purges.run(glob('docker.io/*'), never));
+  expect(asked).toEqual(['docker.io/r000', 'docker.io/r001', 'docker.io/left']);
 });
 
 test.each([

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
-import { isFree, nothingBefore, Purge, type PurgeDeps } from '../../../../src/mirror/administration/purge.ts';
+import { isFree, nothingBefore } from '../../../../src/mirror/administration/purge-removal.ts';
+import { RecordsLeft } from '../../../../src/mirror/eviction/eviction.ts';
+import { Purge, type PurgeDeps } from '../../../../src/mirror/administration/purge.ts';
 import { type ContentDetails, mostDetails } from '../../../../src/mirror/ports/store-index.ts';
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
@@ -26,6 +28,8 @@ function purgeOf(deps: Partial<PurgeDeps['index']> & { readonly most?: number } 
   ]);
   const gone: Digest[] = [];
   const forgotten: Tag[] = [];
+  const refused = new Set<Digest>();
+  let refusedRecords = 0;
   const index: PurgeDeps['index'] = {
     isComplete: async () => true,
     repositories: async () => [],
@@ -40,25 +44,35 @@ function purgeOf(deps: Partial<PurgeDeps['index']> & { readonly most?: number } 
     index,
     background: { settled: async () => {} },
     tagRecords: {
-      get: async () => record,
-      forget: (_, one) => {
-        forgotten.push(one);
-        known.set(manifest, details({ names: [layer] }));
-      },
+      get: async (_, one) => (forgotten.includes(one) ? undefined : record),
     },
+    observer: { internalError: () => {} },
     space: {
-      purge: async ({ digest }, mayGo) => {
-        if (!(await mayGo())) return false;
+      purge: async ({ digest }, decide) => {
+        const decided = await decide();
+        if (decided !== 'free') return decided;
+        if (refused.has(digest)) return 'left';
         gone.push(digest);
         known.delete(digest);
         if (digest === manifest) known.set(layer, details());
-        return true;
+        return 'removed';
+      },
+      purgeRecords: async (keys) => {
+        for (const key of keys) if (key.kind === 'tag') forgotten.push(key.tag);
+        known.set(manifest, details({ names: [layer] }));
+        if (refusedRecords > 0 && keys.length > 0) {
+          refusedRecords -= 1;
+          throw new RecordsLeft(keys, new Error('EROFS'));
+        }
       },
       purgeRepository: async () => true,
     },
     ...(most !== undefined && { most }),
   });
-  return { purge, known, gone, forgotten, manifest, layer };
+  const refuseRecords = (times: number) => {
+    refusedRecords = times;
+  };
+  return { purge, known, gone, forgotten, manifest, layer, refused, refuseRecords };
 }
 
 test('a manifest goes before what it names', async () => {
@@ -105,6 +119,44 @@ test('a purge whose client leaves before anything is removed removes nothing', a
   const leaving = AbortSignal.abort(new Error('left'));
   await expect(purge.run({ kind: 'tag', repositoryId, tag }, { signal: leaving })).rejects.toThrow('left');
   expect(gone).toEqual([]);
+});
+
+test('what the disk does not remove is told as left, not as kept; the next purge of the tag removes it, and then the tag is unknown', async () => {
+  const { purge, gone, manifest, layer, refused } = purgeOf();
+  const target = { kind: 'tag', repositoryId, tag } as const;
+  refused.add(manifest);
+  expect(await purge.run(target, waiting)).toMatchObject({
+    tags: [tag],
+    contents: [],
+    kept: 0,
+    left: { tags: [], contents: [manifest, layer] },
+  });
+  refused.clear();
+  refused.add(layer);
+  expect(await purge.run(target, waiting)).toMatchObject({ tags: [], kept: 0, left: { contents: [layer] } });
+  expect(gone).toEqual([manifest]);
+  refused.clear();
+  expect(await purge.run(target, waiting)).toMatchObject({ contents: [{ digest: layer }], kept: 0 });
+  expect(await purge.run(target, waiting)).toBe('unknown');
+});
+
+test('a tag whose record the disk does not remove is told as left, and goes with the next purge', async () => {
+  const { purge, gone, manifest, layer, refuseRecords } = purgeOf();
+  const target = { kind: 'tag', repositoryId, tag } as const;
+  refuseRecords(2); // Once more when something is gone: there may be room then.
+  expect(await purge.run(target, waiting)).toMatchObject({ tags: [], left: { tags: [tag], contents: [] } });
+  expect(gone).toEqual([manifest, layer]);
+  expect(await purge.plan(target, waiting)).toMatchObject({ tags: [tag] });
+  expect(await purge.run(target, waiting)).toMatchObject({ tags: [tag], contents: [] });
+  expect(await purge.run(target, waiting)).toBe('unknown');
+});
+
+test('what the index cannot tell of in the middle of a purge is left', async () => {
+  const free = details({ linkedBy: [] });
+  let answers = 2;
+  const { purge, manifest, layer } = purgeOf({ details: async () => (answers-- > 0 ? free : undefined) });
+  const found = await purge.run({ kind: 'repository', repositoryId }, waiting);
+  expect(found).toMatchObject({ contents: [], kept: 0, left: { contents: [manifest, layer] } });
 });
 
 test('content is free when only what goes refers to it', () => {

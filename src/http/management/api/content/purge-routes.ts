@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type ImageGlob, imageGlob } from '../../../../mirror/administration/purge-by-glob.ts';
-import type { PurgeTarget } from '../../../../mirror/administration/purge.ts';
+import type { PurgeTarget } from '../../../../mirror/administration/purge-removal.ts';
 import type { Waiting } from '../../../../mirror/ports/waiting.ts';
 import { isDigest } from '../../../../oci/digest.ts';
 import { isTag } from '../../../../oci/reference.ts';
@@ -64,7 +64,7 @@ export const purgedByGlob = z
     repositories: amount().describe('How many repositories it names something of.'),
     removed: removedCounts.describe('Of all of them.'),
     items: z.array(z.strictObject({ repository: z.string(), removed: removedCounts })).describe(listed),
-    refused: amount().describe('How many of them stay as they are.'),
+    refused: amount().describe('How many of them stay as they are, or in part.'),
     refusals: z.array(z.strictObject({ repository: z.string(), reason: z.string() })).describe(listed),
   })
   .meta({ id: 'PurgedByGlob' });
