@@ -1,9 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../../oci/digest.ts';
 import { type OciError, UpstreamError } from '../../oci/errors.ts';
-import { type Descriptor, imageFactsOf, maxManifestBytes, namedBy } from '../../oci/manifest.ts';
+import { type Descriptor, maxManifestBytes, namedBy } from '../../oci/manifest.ts';
 import { loadWithin } from '../concurrency/memory-budget.ts';
-import { Postponed } from '../concurrency/background.ts';
 import { ifAnswered } from '../ports/other-caches.ts';
 import { parseManifestRecord } from '../ports/record-store.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
@@ -11,18 +10,13 @@ import { type FetchedManifest, isNotFound, type ManifestHead, type Upstream } fr
 import type { Waiting } from '../ports/waiting.ts';
 import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
+import { ManifestWrites, type RememberedManifest } from './manifest-writes.ts';
 import type { ManifestsDeps } from './manifests-deps.ts';
 import { unlessUnreadable } from '../blobs/served-blob.ts';
 
 /** A manifest that one repository is known to hold. */
 export interface CachedManifest extends FetchedManifest {
   readonly firstServedAtMs: number;
-}
-
-interface RememberedManifest extends CachedManifest {
-  readonly repositoryId: RepositoryId;
-  /** 0 if it was read from the disk. */
-  readonly keptAs: number;
 }
 
 interface Failure {
@@ -46,6 +40,7 @@ export class Manifests {
   readonly #reads = new SingleFlight<CachedManifest | undefined>();
   readonly #heads: SingleFlight<ManifestHead>;
   readonly #missing: Remembered<OciError>;
+  readonly #writes: ManifestWrites;
 
   constructor(deps: ManifestsDeps) {
     this.#deps = deps;
@@ -56,6 +51,7 @@ export class Manifests {
       maxSize: deps.memoryBytes,
       sizeCalculation: ({ bytes }) => bytes.byteLength + 512,
     });
+    this.#writes = new ManifestWrites(deps, this.#memory);
   }
 
   /** The manifest if it is in memory, without waiting. */
@@ -144,10 +140,11 @@ export class Manifests {
   keep(repositoryId: RepositoryId, fetched: FetchedManifest): CachedManifest {
     const manifest = { ...fetched, firstServedAtMs: this.#deps.clock.now() };
     const named = namedBy(manifest.bytes);
-    this.#remember({ ...manifest, repositoryId, keptAs: this.#deps.marks.next() }, named);
-    this.#record(repositoryId, manifest, named);
+    const remembered = { ...manifest, repositoryId, keptAs: this.#deps.marks.next() };
+    this.#remember(remembered, named);
+    this.#writes.index(repositoryId, manifest, named);
     this.#deps.shared.readable?.({ repositoryId, digest: fetched.digest });
-    this.#store(repositoryId, fetched.digest);
+    this.#writes.write(remembered);
     return manifest;
   }
 
@@ -158,8 +155,8 @@ export class Manifests {
   storeAgain(digests: ReadonlySet<Digest>, since = -1): void {
     for (const manifest of this.#memory.values()) {
       if (manifest.keptAs <= since || !digests.has(manifest.digest)) continue;
-      this.#record(manifest.repositoryId, manifest, namedBy(manifest.bytes));
-      this.#store(manifest.repositoryId, manifest.digest);
+      this.#writes.index(manifest.repositoryId, manifest, namedBy(manifest.bytes));
+      this.#writes.write(manifest);
     }
   }
 
@@ -167,6 +164,7 @@ export class Manifests {
   forget(repositoryId: RepositoryId, digest: Digest, since = Infinity): void {
     const key = contentKey(repositoryId, digest);
     if ((this.#memory.peek(key)?.keptAs ?? 0) <= since) this.#memory.delete(key);
+    this.#writes.forget(key, since);
   }
 
   #recordUse(repositoryId: RepositoryId, digest: Digest): void {
@@ -235,55 +233,5 @@ export class Manifests {
     const { repositoryId } = manifest;
     this.#memory.set(contentKey(repositoryId, manifest.digest), manifest);
     for (const { digest, size } of named) this.promisedSizes.set(contentKey(repositoryId, digest), size);
-  }
-
-  /**
-   * The index knows the manifest before the store does: its client asks at once for what it names, and old bytes that it names must not
-   * be evicted as unused while the record is being written.
-   */
-  #record(repositoryId: RepositoryId, manifest: CachedManifest, named: readonly Descriptor[]): void {
-    const { index } = this.#deps;
-    const { digest, mediaType, firstServedAtMs } = manifest;
-    const size = manifest.bytes.byteLength;
-    const names = named.map((child) => child.digest);
-    const image = imageFactsOf(size, named, mediaType);
-    index.recordContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs, image });
-    index.recordLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
-  }
-
-  #store(repositoryId: RepositoryId, digest: Digest): void {
-    void this.#deps.background.retryUntilWritten('manifest store', `manifest ${contentKey(repositoryId, digest)}`, () =>
-      this.#persist(repositoryId, digest),
-    );
-  }
-
-  /** Content first, then the record that makes it servable. A manifest that memory has dropped meanwhile is stored by the next pull. */
-  async #persist(repositoryId: RepositoryId, digest: Digest): Promise<void> {
-    const { store, records, index, observer, makeRoom, shared } = this.#deps;
-    const hasRoom = await makeRoom(); // The manifest counts already, and may be evicted itself.
-    if (!hasRoom && !(await index.isComplete()))
-      throw new Postponed('free room is not known until the index is rebuilt');
-    const manifest = this.#memory.peek(contentKey(repositoryId, digest));
-    if (!manifest) return this.#settle(repositoryId, digest);
-    const { mediaType, firstServedAtMs } = manifest;
-    const size = manifest.bytes.byteLength;
-    const key = { kind: 'manifest', repositoryId, digest } as const;
-    await store.put(digest, manifest.bytes);
-    const isKnown = (await records.read(key)) !== undefined;
-    await records.write(key, { mediaType, size, firstServedAtMs });
-    observer.contentStored({ kind: 'manifest', bytes: size });
-    if (!isKnown) observer.imageStored({ repositoryId, manifest: { digest, mediaType, size } });
-    shared.stored?.({ repositoryId, digest });
-    const isDropped = this.#memory.peek(contentKey(repositoryId, digest)) === undefined;
-    if (isDropped) await this.#settle(repositoryId, digest, manifest);
-  }
-
-  /** Evicted or purged before or while it was written: what the disk has is counted, what it has not is forgotten. */
-  #settle(repositoryId: RepositoryId, digest: Digest, written?: CachedManifest): Promise<void> {
-    return this.#deps.forgetIfMissing({ kind: 'manifest', repositoryId, digest }, async () => {
-      await using stored = await this.#deps.store.open(digest);
-      if (stored && written) this.#record(repositoryId, written, namedBy(written.bytes));
-      return !stored && !this.#memory.values().some((other) => other.digest === digest); // Which is about to be written.
-    });
   }
 }

@@ -32,7 +32,9 @@ const { manifest } = image();
 async function started({
   shared = {},
   caches = noOtherCaches,
+  memoryBytes = 1024 * 1024,
 }: {
+  memoryBytes?: number;
   shared?: Pick<SharedWork, 'manifest' | 'readable' | 'stored'>;
   caches?: Pick<OtherCache, 'manifest'>;
 } = {}) {
@@ -55,13 +57,13 @@ async function started({
     waiters: new UpstreamWaiters({ maxRequests: 1_000, clock: new ManualClock(), observer }),
     observer,
     policies: createFreshnessPolicies(new Map(), freshness),
-    memoryBytes: 1024 * 1024,
+    memoryBytes,
     makeRoom: async () => true,
     forgetIfMissing: async ({ digest }, isMissing) => void ((await isMissing()) && (await index.forget(digest))),
     shared,
     caches,
   });
-  return { manifests, index, clock: stores.clock, disk, background };
+  return { ...stores, manifests, index, disk, background };
 }
 
 test('a manifest that is stored again is not the next to be evicted meanwhile', async () => {
@@ -102,6 +104,48 @@ test('a manifest that leaves memory before it is written is forgotten by the ind
   disk.open();
   await background.idle();
   expect(index.contents.has(manifest.digest)).toBe(false);
+});
+
+const sibling = { ...repositoryId, repository: parseRepository('library/sibling') };
+const recordOf = (of: typeof repositoryId) =>
+  ({ kind: 'manifest', repositoryId: of, digest: manifest.digest }) as const;
+
+test('a manifest that memory drops before it is written gets its record where another repository has stored its content', async () => {
+  const { manifests, index, disk, background, store, records } = await started({
+    memoryBytes: manifest.bytes.length + 600,
+  });
+  disk.open();
+  manifests.keep(repositoryId, { ...manifest, mediaType: ociManifest });
+  await background.idle();
+  manifests.keep(sibling, { ...manifest, mediaType: ociManifest }); // Memory holds one.
+  manifests.keep(repositoryId, { ...image({ name: 'other' }).manifest, mediaType: ociManifest });
+  await background.idle();
+  expect(await store.readAll(manifest.digest, 1e6)).toEqual(Buffer.from(manifest.bytes));
+  expect(index.links.filter(({ digest }) => digest === manifest.digest)).toHaveLength(2);
+  for (const each of [repositoryId, sibling])
+    expect(await records.read(recordOf(each))).toMatchObject({ mediaType: ociManifest });
+});
+
+test('a manifest that memory drops before it is written waits for another repository that is about to store its content', async () => {
+  const { manifests, disk, background, records } = await started({ memoryBytes: 2 * (manifest.bytes.length + 600) });
+  manifests.keep(sibling, { ...manifest, mediaType: ociManifest });
+  manifests.keep(repositoryId, { ...manifest, mediaType: ociManifest });
+  manifests.keep(repositoryId, { ...image({ name: 'other' }).manifest, mediaType: ociManifest });
+  disk.open();
+  await background.idle();
+  await background.idle();
+  for (const each of [repositoryId, sibling])
+    expect(await records.read(recordOf(each))).toMatchObject({ mediaType: ociManifest });
+});
+
+test('a manifest that is purged before it is written gets no record, also where another repository has stored its content', async () => {
+  const { manifests, disk, background, records } = await started();
+  for (const each of [repositoryId, sibling]) manifests.keep(each, { ...manifest, mediaType: ociManifest });
+  manifests.forget(sibling, manifest.digest);
+  disk.open();
+  await background.idle();
+  expect(await records.read(recordOf(repositoryId))).toBeDefined();
+  expect(await records.read(recordOf(sibling))).toBeUndefined();
 });
 
 const fetchable = { ...manifest, mediaType: ociManifest };
