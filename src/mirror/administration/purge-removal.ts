@@ -83,28 +83,33 @@ export class PurgeRemoval {
   }
 
   async run(target: PurgeTarget, planned: Purged): Promise<Purged> {
+    const isUnlinked = target.kind !== 'repository';
+    const { tags: leftTags, contents: left, kept } = planned;
+    let state: SoFar = { isUnlinked, leftTags, left, removed: [], kept };
+    state = await this.#round(target, planned, state);
+    if (isSomeLeft(state)) state = await this.#round(target, planned, state); // What went may have made room on a full disk.
+    const isLeft = new Set(state.leftTags);
+    const { removed: contents } = state;
+    const tags = planned.tags.filter((tag) => !isLeft.has(tag));
+    return { tags, contents, kept: state.kept, left: this.#remember(target, state) };
+  }
+
+  async #round(target: PurgeTarget, { tags }: Purged, before: SoFar): Promise<SoFar> {
     const { repositoryId, kind } = target;
-    const isUnlinked = kind !== 'repository' || (await this.#deps.space.purgeRepository(repositoryId));
+    const isUnlinked = before.isUnlinked || (await this.#deps.space.purgeRepository(repositoryId));
     const isWithoutTags = kind === 'repository' && isUnlinked;
-    let leftTags = isWithoutTags ? [] : await this.#removeTags(repositoryId, planned.tags);
-    const removed: EvictableContent[] = [];
-    const left = new Set<Digest>();
-    let { kept } = planned;
-    for (const content of planned.contents) {
-      const outcome = await this.#remove(target, content, { left, isUnlinked });
+    const leftTags = isWithoutTags ? [] : await this.#removeTags(repositoryId, before.leftTags);
+    const removed = [...before.removed];
+    const left = new Map<Digest, EvictableContent>();
+    const goingTags = new Set(isUnlinked ? [] : tags);
+    let { kept } = before;
+    for (const content of before.left) {
+      const outcome = await this.#remove(target, content, { left, goingTags, isUnlinked });
       if (outcome === 'removed') removed.push(content);
-      else if (outcome === 'left') left.add(content.digest);
+      else if (outcome === 'left') left.set(content.digest, content);
       else if (outcome === 'needed') kept += 1;
     }
-    if (removed.length > 0) leftTags = await this.#removeTags(repositoryId, leftTags); // There may be room for it now.
-    const isLeft = new Set(leftTags);
-    const tags = planned.tags.filter((tag) => !isLeft.has(tag));
-    return {
-      tags,
-      contents: removed,
-      kept,
-      left: this.#remember(target, { tags: leftTags, contents: [...left], isUnlinked }),
-    };
+    return { isUnlinked, leftTags, left: [...left.values()], removed, kept };
   }
 
   /** @returns those whose record the disk did not remove; it is tried again in the background. */
@@ -122,22 +127,20 @@ export class PurgeRemoval {
   }
 
   async #remove(
-    target: PurgeTarget,
+    { kind, repositoryId }: PurgeTarget,
     content: EvictableContent,
-    { left, isUnlinked }: SoFar,
+    { left, goingTags, isUnlinked }: Removing,
   ): Promise<'removed' | Unpurged> {
     const { space, index, observer } = this.#deps;
-    const { repositoryId, kind } = target;
-    const nothing = { tags: new Set<Tag>(), removed: new Map<Digest, EvictableContent>(), before: nothingBefore };
+    const going = { repositoryId, tags: goingTags, removed: left, before: nothingBefore };
     // A client may have pulled it meanwhile. Every link of a repository that was unlinked is new.
     const decide = async () => {
       const details = await index.details(content.digest);
       if (details === undefined) return 'left';
       if (details.content === undefined) return 'gone';
-      const isLinked = kind === 'repository' && details.linkedBy.length > 0;
-      if (!isLinked && isFree(details, { repositoryId, ...nothing })) return 'free';
-      const isLinkLeft = !isUnlinked && details.linkedBy.every((one) => isSameRepository(one, repositoryId));
-      return isLinkLeft || details.namedBy.some((parent) => left.has(parent)) ? 'left' : 'needed';
+      const isLinkedAgain = kind === 'repository' && isUnlinked && details.linkedBy.length > 0;
+      if (isLinkedAgain || !isFree(details, going)) return 'needed';
+      return details.namedBy.length > 0 ? 'left' : 'free';
     };
     try {
       return await space.purge(content, decide);
@@ -147,15 +150,19 @@ export class PurgeRemoval {
     }
   }
 
-  #remember(
-    target: PurgeTarget,
-    { isUnlinked, ...left }: PurgeLeft & { readonly isUnlinked: boolean },
-  ): PurgeLeft | undefined {
-    const isDone = isUnlinked && left.tags.length + left.contents.length === 0;
-    if (isDone) this.#left.delete(targetText(target));
-    else this.#left.set(targetText(target), { ...left, target });
-    return isDone ? undefined : left;
+  #remember(target: PurgeTarget, state: SoFar): PurgeLeft | undefined {
+    if (!isSomeLeft(state)) {
+      this.#left.delete(targetText(target));
+      return undefined;
+    }
+    const left = { tags: state.leftTags, contents: state.left.map(({ digest }) => digest) };
+    this.#left.set(targetText(target), { ...left, target });
+    return left;
   }
+}
+
+function isSomeLeft({ isUnlinked, leftTags, left }: SoFar): boolean {
+  return !isUnlinked || leftTags.length + left.length > 0;
 }
 
 function targetText(target: PurgeTarget): string {
@@ -170,9 +177,18 @@ function mayBeLeft(tag: Tag, cause: unknown): boolean {
 
 /** How a removal went until now. */
 interface SoFar {
-  readonly left: ReadonlySet<Digest>;
   /** Whether the repository is linked to nothing any more, if it is purged as a whole. */
   readonly isUnlinked: boolean;
+  readonly leftTags: readonly Tag[];
+  readonly left: readonly EvictableContent[];
+  readonly removed: readonly EvictableContent[];
+  readonly kept: number;
+}
+
+interface Removing extends Pick<SoFar, 'isUnlinked'> {
+  readonly left: ReadonlyMap<Digest, unknown>;
+  /** Those that the purge removes, and the index may still have. */
+  readonly goingTags: ReadonlySet<Tag>;
 }
 
 interface Purging {
