@@ -1,17 +1,14 @@
 import type { IncomingMessage } from 'node:http';
-import type { Middleware } from 'koa';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
-import type { ExchangeState } from '../server/exchange.ts';
+import type { RegistryContext, Step } from '../server/exchange.ts';
 import type { Connections } from '../server/connections.ts';
 
-type CheckedContext = Parameters<Middleware<ExchangeState>>[0];
-
 /** A look at a request before anything is done for it. @throws OciError or UpstreamError, which is its answer. */
-export type RequestCheck = (ctx: CheckedContext) => void;
+export type RequestCheck = (ctx: RegistryContext) => void;
 
-/** Makes all checks, in order, in one middleware: each middleware costs every request a promise and two functions. */
-export function checkRequests(checks: readonly RequestCheck[]): Middleware<ExchangeState> {
+/** Makes all checks, in order, in one middleware. */
+export function checkRequests(checks: readonly RequestCheck[]): Step {
   return (ctx, next) => {
     for (const check of checks) check(ctx);
     return next();
@@ -23,7 +20,7 @@ export function checkRequests(checks: readonly RequestCheck[]): Middleware<Excha
  * After a GET with a body the connection is closed, so that the unread body is never taken for a request (CVE-2025-4366). So is one that
  * asks for another protocol: Node loses the bytes that follow the headers.
  */
-export function refuseAmbiguousRequest(ctx: CheckedContext): void {
+export function refuseAmbiguousRequest(ctx: RegistryContext): void {
   const { url = '', headers, rawHeaders, httpVersion }: IncomingMessage = ctx.req;
   const closeConnection = () => ctx.set('Connection', 'close');
   if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0') closeConnection();

@@ -1,4 +1,3 @@
-import type { Middleware } from 'koa';
 import type { Mirror } from '../../mirror/mirror.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
 import { repositoryKey } from '../../mirror/ports/repository-id.ts';
@@ -8,7 +7,7 @@ import { hostInPath, type HostName, isTag, parseHostName, type Reference } from 
 import { answerBlob, answerBlobHead } from './blobs.ts';
 import { commonHeaders } from '../response/content-response.ts';
 import type { Senders } from '../response/memory-bodies.ts';
-import type { ExchangeState, RegistryContext } from '../server/exchange.ts';
+import type { RegistryContext, Step } from '../server/exchange.ts';
 import { answerCatalog, answerReferrers, answerTagList } from './listings.ts';
 import { answerManifest } from './manifests.ts';
 import type { ReadBuffers } from '../response/body-pump.ts';
@@ -30,7 +29,7 @@ export interface RoutesDeps extends Senders {
  *     /v2/<name>/referrers/<digest>
  *     /<upstream>/v2/…                           the same, of that upstream
  */
-export function registryRoutes(deps: RoutesDeps): Middleware<ExchangeState> {
+export function registryRoutes(deps: RoutesDeps): Step {
   return (ctx, next) => (registryTarget.test(ctx.req.url ?? '') ? answerResource(ctx, deps) : next());
 }
 

@@ -107,11 +107,22 @@ export class Exchange implements Waiting, Deadlined {
   }
 
   /**
-   * Settles as the work does, or rejects at the request deadline. Work that still hangs then runs on detached: its result is dropped, and
-   * {@link begin} prevents it from writing to the response.
+   * Runs the work. Settles as it does, or rejects at the request deadline. Work that still hangs then runs on detached: its result is dropped,
+   * and {@link begin} prevents it from writing to the response.
+   * @returns nothing if the work is done at once. @throws what the work throws at once.
    */
-  inTime(work: Promise<void>): Promise<void> {
+  inTime(begin: () => Promise<void> | void): Promise<void> | void {
     this.#isRunning = true;
+    let work: Promise<void> | undefined | void = undefined;
+    try {
+      work = begin();
+    } finally {
+      if (!work) this.#workEnded();
+    }
+    return work && this.#unlessLate(work);
+  }
+
+  #unlessLate(work: Promise<void>): Promise<void> {
     const ended = work.then(
       () => this.#workEnded(),
       (cause: unknown) => {
@@ -193,6 +204,9 @@ export interface ExchangeState {
 
 /** A Koa context after the access log made its exchange. */
 export type RegistryContext = Context & { state: ExchangeState };
+
+/** A middleware that returns a promise only if something must be waited for. */
+export type Step = (ctx: RegistryContext, next: () => Promise<void> | void) => Promise<void> | void;
 
 /** containerd gives up when headers take longer than 30 s (containerd #13164): it must have an answer, or an error, before. */
 const requestDeadlineMs = 25_000;

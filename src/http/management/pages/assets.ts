@@ -23,7 +23,7 @@ interface Asset {
 }
 
 /** Answers what pages are made with, below `/pages/`. The files are those of the package, and small; they are read once. */
-export function pageAssets(): (ctx: Context, next: () => unknown) => unknown {
+export function pageAssets(): (ctx: Context, next: () => Promise<void> | void) => Promise<void> | void {
   const assets = new Map(Object.entries(types).map(([file, type]) => [`${folder}${file}`, assetIn(file, type)]));
   return (ctx, next) => {
     const asset = assets.get(ctx.path);
@@ -33,7 +33,6 @@ export function pageAssets(): (ctx: Context, next: () => unknown) => unknown {
     ctx.type = `${asset.type}; charset=utf-8`;
     if (ctx.fresh) ctx.status = 304;
     else ctx.body = asset.bytes;
-    return undefined;
   };
 }
 

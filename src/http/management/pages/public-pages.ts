@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { Middleware } from 'koa';
 import { boundedMap } from '../../../mirror/concurrency/remembered.ts';
 import type { PartOfCatalog } from '../../../mirror/listings/listings.ts';
 import type { Mirror } from '../../../mirror/mirror.ts';
 import type { Clock } from '../../../mirror/ports/clock.ts';
 import { repositoryKey } from '../../../mirror/ports/repository-id.ts';
 import { OciError, UpstreamError } from '../../../oci/errors.ts';
-import type { ExchangeState, RegistryContext } from '../../server/exchange.ts';
+import type { RegistryContext, Step } from '../../server/exchange.ts';
 import { headingOf, Problem } from '../problems.ts';
 import { pageAssets, pageHeaders } from './assets.ts';
 import { html, name } from './html.ts';
@@ -37,7 +36,7 @@ const maxContinued = 1_000;
  * Pages for the listener of clients, which only read: an image's own URL, `/docker.io/library/nginx:1.27`, opened in a browser. They show what
  * every client may read by the last verdict, and ask no upstream. Whatever else is asked for is left to others.
  */
-export function publicPages(deps: PublicPagesDeps): Middleware<ExchangeState> {
+export function publicPages(deps: PublicPagesDeps): Step {
   const assets = pageAssets();
   const continued: Continued = boundedMap(maxContinued);
   let running = 0;
