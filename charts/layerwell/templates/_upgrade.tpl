@@ -93,6 +93,19 @@ cert-manager, and those among extraObjects.
 {{- end }}
 {{- end }}
 
+{{- /* The variables of the mirror, but the options of Node: what they load may be on a volume that the check does not have. */}}
+{{- define "layerwell.checkEnv" -}}
+{{- $mayHaveOptions := not (empty .Values.extraEnvFrom) }}
+{{- $variables := list }}
+{{- range include "layerwell.env" . | fromYamlArray }}
+{{- if eq .name "NODE_OPTIONS" }}{{ $mayHaveOptions = true }}
+{{- else }}{{ $variables = append $variables . }}
+{{- end }}
+{{- end }}
+{{- if $mayHaveOptions }}{{ $variables = append $variables (dict "name" "NODE_OPTIONS" "value" "") }}{{ end }}
+{{- with $variables }}{{ toYaml . }}{{ end }}
+{{- end }}
+
 {{- /* The volumes of the mirror, but the configuration of this upgrade, and none that only one pod may have. */}}
 {{- define "layerwell.checkVolumes" -}}
 {{- $name := printf "%s-check" (include "layerwell.fullname" .) }}

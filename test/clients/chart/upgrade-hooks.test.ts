@@ -15,7 +15,7 @@ const pod = z.object({
     z.looseObject({
       image: z.string(),
       args: z.array(z.string()).optional(),
-      env: z.array(z.unknown()).optional(),
+      env: z.array(named).optional(),
       envFrom: z.array(z.unknown()).optional(),
       volumeMounts: z.array(named),
     }),
@@ -59,15 +59,30 @@ describeWithTools(['helm'], 'upgrades by the Helm chart', () => {
     if (!check || !mirror) return;
     const [own, its] = [mirror.containers[0], check.containers[0]];
     const mounts = own.volumeMounts.filter(({ name }) => name !== 'data');
-    expect({ image: its.image, env: its.env, envFrom: its.envFrom, mounts: its.volumeMounts }).toEqual({
+    const env = its.env?.filter(({ name }) => name !== 'NODE_OPTIONS') ?? [];
+    expect({ image: its.image, env, envFrom: its.envFrom, mounts: its.volumeMounts }).toEqual({
       image: own.image,
-      env: own.env,
+      env: own.env ?? [],
       envFrom: own.envFrom,
       mounts,
     });
     const volumes = new Set(check.volumes.map(({ name }) => name));
     expect(mounts.filter(({ name }) => !volumes.has(name))).toEqual([]);
     expect(JSON.stringify(check.volumes)).not.toContain('persistentVolumeClaim');
+  });
+
+  test('an SDK for traces is not loaded by the check, which does not have what initContainers copy', async () => {
+    const options = ['extraEnv[0].name=NODE_OPTIONS', 'extraEnv[0].value=--import=/otel/otel.mjs'];
+    const all = await renderWith(...options, 'extraEnv[1].name=OTEL_SERVICE_NAME', 'extraEnv[1].value=mirror');
+    expect(podIn(all, 'StatefulSet')?.containers[0].env).toContainEqual(
+      expect.objectContaining({ name: 'NODE_OPTIONS', value: '--import=/otel/otel.mjs' }),
+    );
+    expect(podIn(all, 'Job', '-check')?.containers[0].env).toEqual([
+      { name: 'OTEL_SERVICE_NAME', value: 'mirror' },
+      { name: 'NODE_OPTIONS', value: '' },
+    ]);
+    const fromSecret = await renderWith('extraEnvFrom[0].secretRef.name=variables'); // It may hold NODE_OPTIONS.
+    expect(podIn(fromSecret, 'Job', '-check')?.containers[0].env).toEqual([{ name: 'NODE_OPTIONS', value: '' }]);
   });
 
   test('what the release itself makes first is not waited for', async () => {
