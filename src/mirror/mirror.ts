@@ -125,20 +125,32 @@ export class Mirror {
     return this.#deps.tags.refresh({ ...located, tag }, waiting);
   }
 
-  /** @param partOf the part that the client wants, given the size. */
-  async blob(located: LocatedRepository, digest: Digest, waiting: Waiting, partOf?: PartOf): Promise<ServedBlob> {
-    await this.#check(located, undefined, waiting);
-    return this.#deps.blobs.open({ ...questionOf(located, digest), partOf }, waiting);
+  /** A promise unless its bytes are in memory, as of {@link manifest}. @param partOf the part that the client wants, given the size. */
+  blob(
+    located: LocatedRepository,
+    digest: Digest,
+    waiting: Waiting,
+    partOf?: PartOf,
+  ): Promise<ServedBlob> | ServedBlob {
+    const { blobs } = this.#deps;
+    const question = { ...questionOf(located, digest), partOf };
+    const checking = this.#check(located, undefined, waiting);
+    return (
+      checking?.then(() => blobs.open(question, waiting)) ?? blobs.inMemory(question) ?? blobs.open(question, waiting)
+    );
   }
 
   /**
    * Where the client is to read a blob that is not here, if clients are redirected: only blobs of repositories that anyone may read upstream,
    * since anyone who has the URL can read the blob.
-   * @returns undefined if it is to be served from here.
+   * @returns undefined, or a promise of it, if it is to be served from here.
    */
-  async blobUrl(located: LocatedRepository, digest: Digest, waiting: Waiting): Promise<string | undefined> {
+  blobUrl(located: LocatedRepository, digest: Digest, waiting: Waiting): Promise<string | undefined> | undefined {
+    return this.#deps.redirects.isOn ? this.#urlUnlessHeld(located, digest, waiting) : undefined;
+  }
+
+  async #urlUnlessHeld(located: LocatedRepository, digest: Digest, waiting: Waiting): Promise<string | undefined> {
     const { redirects, access, blobs } = this.#deps;
-    if (!redirects.isOn) return undefined;
     await this.#check(located, undefined, waiting);
     const { repositoryId, upstream } = located;
     if (!(await access.mayBeRedirected(repositoryId, upstream.label))) return undefined;
@@ -164,12 +176,8 @@ export class Mirror {
     waiting: Waiting,
   ): Promise<ListedWhole<readonly Descriptor[]>> {
     await this.#check(located, digest, waiting);
-    const { listing, ...more } = await this.#deps.listings.referrers(
-      located.upstream,
-      located.repositoryId,
-      digest,
-      waiting,
-    );
+    const { upstream, repositoryId } = located;
+    const { listing, ...more } = await this.#deps.listings.referrers(upstream, repositoryId, digest, waiting);
     return { ...more, listing: listing.referrers };
   }
 

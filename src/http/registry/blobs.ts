@@ -39,22 +39,47 @@ export async function answerBlobHead(
  * GET of a blob or of a part of it, from the store or from a running download. If the client has it already, it is answered like a HEAD, so
  * that nothing is downloaded for a 304. If the disk fails before the first bytes are sent, the blob comes from the upstream.
  */
-export async function answerBlob(
+export function answerBlob(
   ctx: RegistryContext,
   deps: BlobAnswerDeps,
   located: LocatedRepository,
   digest: Digest,
-): Promise<void> {
+): Promise<void> | void {
   if (hasAlready(ctx.req, digest)) return answerBlobHead(ctx, deps, located, digest);
   refuseTooManyRanges(ctx.req, digest);
-  const url = await deps.mirror.blobUrl(located, digest, ctx.state.exchange);
-  if (url !== undefined) return redirectTo(ctx, url, digest);
-  try {
-    await answerOnce(ctx, deps, located, digest);
-  } catch (cause) {
+  const finding = deps.mirror.blobUrl(located, digest, ctx.state.exchange);
+  const answer = () => answerFromHere(ctx, deps, located, digest);
+  if (!finding) return answer();
+  return finding.then((url) => (url === undefined ? answer() : redirectTo(ctx, url, digest)));
+}
+
+/** A blob in memory is answered before this returns. */
+function answerFromHere(
+  ctx: RegistryContext,
+  deps: BlobAnswerDeps,
+  located: LocatedRepository,
+  digest: Digest,
+): Promise<void> | void {
+  const opened = open(ctx, deps, located, digest);
+  if (!('then' in opened)) return answerWith(ctx, deps, opened, answerTo(ctx, opened));
+  return answerOpened(ctx, deps, opened).catch(async (cause: unknown) => {
     if (!(cause instanceof UnreadableContent) || ctx.headerSent) throw cause;
-    await answerOnce(ctx, deps, located, digest);
-  }
+    await answerOpened(ctx, deps, open(ctx, deps, located, digest));
+  });
+}
+
+function open(
+  ctx: RegistryContext,
+  { mirror }: Pick<BlobAnswerDeps, 'mirror'>,
+  located: LocatedRepository,
+  digest: Digest,
+): Promise<ServedBlob> | ServedBlob {
+  const partOf = ctx.headers.range === undefined ? undefined : (size: number) => partWanted(ctx.req, digest, size);
+  return mirror.blob(located, digest, ctx.state.exchange, partOf);
+}
+
+function answerTo({ req }: RegistryContext, { digest, size, ignoresRange }: ServedBlob): ContentAnswer {
+  return ignoresRange ? { status: 200 } : decideAnswer(req, digest, size);
 }
 
 /** The URL carries a signature that expires: it is not to be stored (RFC 9111 §5.2.2.5), nor logged. */
@@ -67,14 +92,12 @@ function redirectTo(ctx: RegistryContext, url: string, digest: Digest): void {
   ctx.respond = false;
 }
 
-async function answerOnce(
+async function answerOpened(
   ctx: RegistryContext,
   deps: BlobAnswerDeps,
-  located: LocatedRepository,
-  digest: Digest,
+  opened: Promise<ServedBlob> | ServedBlob,
 ): Promise<void> {
-  const partOf = ctx.headers.range === undefined ? undefined : (size: number) => partWanted(ctx.req, digest, size);
-  const blob = await deps.mirror.blob(located, digest, ctx.state.exchange, partOf);
+  const blob = await opened;
   let closing: PromiseLike<void> | undefined;
   const close = () => (closing ??= blob.source[Symbol.asyncDispose]());
   // A reader must not wait for a download when its client has left.
@@ -82,29 +105,22 @@ async function answerOnce(
   ctx.res.once('close', leave);
   try {
     if (ctx.res.destroyed) return;
-    const answer: ContentAnswer = blob.ignoresRange ? { status: 200 } : decideAnswer(ctx.req, digest, blob.size);
-    const { size, cache } = blob;
-    await answerWith(
-      ctx,
-      deps,
-      blob,
-      { digest, mediaType, size, cache, ageMs: deps.clock.now() - blob.firstServedAtMs },
-      answer,
-    );
+    await answerWith(ctx, deps, blob, answerTo(ctx, blob));
   } finally {
     ctx.res.off('close', leave);
     await close();
   }
 }
 
-async function answerWith(
+function answerWith(
   ctx: RegistryContext,
-  { buffers, small, large }: BlobAnswerDeps,
+  { clock, buffers, small, large }: BlobAnswerDeps,
   blob: ServedBlob,
-  facts: ContentFacts,
   answer: ContentAnswer,
-): Promise<void> {
+): Promise<void> | void {
   const { exchange } = ctx.state;
+  const { digest, size, cache } = blob;
+  const facts = { digest, mediaType, size, cache, ageMs: clock.now() - blob.firstServedAtMs };
   if ('ranges' in answer) return sendSeveral(ctx, { buffers }, blob, facts, answer);
   if (blob.bytes && blob.cache.word === 'hit') return sendBytes(ctx, facts, blob.bytes, { small, large });
   const begin = () => beginContent(ctx, facts, answer);
@@ -118,7 +134,7 @@ async function answerWith(
     return;
   }
   const { start, end } = answer.range;
-  await sendStretch(ctx.res, exchange, { ...blob, start, end: end + 1, buffers, ...whenToBegin(ctx, blob, begin) });
+  return sendStretch(ctx.res, exchange, { ...blob, start, end: end + 1, buffers, ...whenToBegin(ctx, blob, begin) });
 }
 
 async function sendSeveral(

@@ -50,9 +50,14 @@ export class BlobLinks {
     return (await this.own(repositoryId, digest)) ?? this.borrow(repositoryId, digest);
   }
 
+  /** The repository's own link if it is in memory, without waiting. */
+  remembered(repositoryId: RepositoryId, digest: Digest): BlobRecord | undefined {
+    return this.#memory.get(contentKey(repositoryId, digest));
+  }
+
   /** The repository's own link. */
   async own(repositoryId: RepositoryId, digest: Digest): Promise<BlobRecord | undefined> {
-    const known = this.#memory.get(contentKey(repositoryId, digest));
+    const known = this.remembered(repositoryId, digest);
     if (known) return known;
     const stored = await this.#deps.records.read({ kind: 'blob', repositoryId, digest });
     const record = stored === undefined ? undefined : parseBlobRecord(stored);

@@ -82,6 +82,20 @@ export class Blobs {
     this.held = new HeldBlobs({ ...deps, linkOf: (question) => this.#linkOf(question), hit });
   }
 
+  /** A hit whose bytes are in memory, without waiting. Its source need not be disposed. */
+  inMemory({ repositoryId, digest }: ContentQuestion): ServedBlob | undefined {
+    const { downloads, links } = this.#deps;
+    const link = links.remembered(repositoryId, digest);
+    // If the size is not known, the bytes are verified.
+    if (link?.size === undefined || downloads.find(repositoryId.upstream, digest)) return undefined;
+    const source = this.#stored.inMemory(digest, link);
+    if (!source) return undefined;
+    this.#recordUse({ repositoryId, digest });
+    const { bytes, size } = source;
+    const { firstServedAtMs } = link;
+    return { digest, source, bytes, size, cache: { word: 'hit' }, firstServedAtMs, isSequential: false };
+  }
+
   /** @throws OciError BLOB_UNKNOWN; UpstreamError when it is not cached and no answer came. */
   async open(question: BlobQuestion, waiting: Waiting): Promise<ServedBlob> {
     const { repositoryId, digest } = question;
@@ -199,17 +213,22 @@ export class Blobs {
     { firstServedAtMs, size }: BlobRecord,
     wasAsked: boolean,
   ): ServedBlob {
-    const { index, clock, store, verifyReads, shared } = this.#deps;
+    const { store, verifyReads } = this.#deps;
     const { digest } = question;
-    index.recordUse(digest, clock.now());
-    index.recordRepositoryUse(question.repositoryId, clock.now());
-    shared.readable?.(question);
+    this.#recordUse(question);
     // If the size is not known, the bytes are verified.
     const onDamaged = verifyReads || size === undefined ? () => store.quarantine(digest, 'read') : undefined;
     const cache: CacheStatus = wasAsked ? firstPull : { word: 'hit' };
     const reportedSize = wasAsked ? (size ?? this.#deps.manifests.promisedSizes.get(blobName(question))) : stored.size;
     const answer = storedAnswer(question, stored, { cache, firstServedAtMs, size: reportedSize, onDamaged });
     return this.#stored.reportingDiskFailures(answer, { isStored: true });
+  }
+
+  #recordUse(question: ContentQuestion): void {
+    const { index, clock, shared } = this.#deps;
+    index.recordUse(question.digest, clock.now());
+    index.recordRepositoryUse(question.repositoryId, clock.now());
+    shared.readable?.(question);
   }
 
   /**

@@ -20,7 +20,7 @@ import { DigestMismatch, OciError, UpstreamError } from '../../oci/errors.ts';
 import type { Memory } from '../ports/memory.ts';
 import { type ReaderBehind, SharedBlobs } from './shared-blobs.ts';
 import { usualPieceBytes } from '../transfers/shared-reads.ts';
-import { BlobInMemory } from './small-blobs.ts';
+import { BlobInMemory, type SmallBlobs } from './small-blobs.ts';
 
 export interface BlobQuestion {
   readonly upstream: Upstream;
@@ -122,7 +122,7 @@ function verifyingRead(digest: Digest, stored: StoredBlob, onDamaged: () => Prom
 }
 
 export interface StoredBlobsDeps {
-  readonly store: Pick<BlobStore, 'open'>;
+  readonly store: Pick<BlobStore, 'open'> & Partial<Pick<SmallBlobs, 'inMemory'>>;
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'internalError'>;
   /** For what readers of one blob share. */
@@ -144,6 +144,11 @@ export class StoredBlobs {
   constructor(deps: StoredBlobsDeps) {
     this.#deps = deps;
     this.#unreadable = new Remembered({ clock: deps.clock, max: maxRemembered });
+  }
+
+  /** The blob if its bytes are in memory, without waiting. */
+  inMemory(digest: Digest, { size }: BlobRecord): BlobInMemory | undefined {
+    return this.#unreadable.get(digest) ? undefined : this.#deps.store.inMemory?.(digest, size);
   }
 
   /** @returns undefined if the blob is not stored; `unreadable` if the disk fails to open it. */

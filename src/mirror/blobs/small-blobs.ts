@@ -48,10 +48,16 @@ export class SmallBlobs {
     this.#kept = new LRUCache({ maxSize: deps.maxBytes, sizeCalculation: ({ size }) => size + entryBytes });
   }
 
+  /** The blob if it is in memory, without waiting. */
+  inMemory(digest: Digest, expectedSize?: number): BlobInMemory | undefined {
+    const kept = this.#kept.get(digest);
+    return kept && (expectedSize ?? kept.size) === kept.size ? kept : undefined;
+  }
+
   /** As {@link BlobStore.open}. */
   async open(digest: Digest, expectedSize?: number): Promise<StoredBlob | undefined> {
-    const kept = this.#kept.get(digest);
-    if (kept && (expectedSize ?? kept.size) === kept.size) return kept;
+    const kept = this.inMemory(digest, expectedSize);
+    if (kept) return kept;
     const removalsBefore = this.#removals;
     const stored = await this.#deps.store.open(digest, expectedSize);
     if (!stored || stored.size > maxSmallBytes) return stored;

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { createRegistryApp } from '../../../../src/http/registry/registry-app.ts';
 import { ReadBuffers } from '../../../../src/http/response/body-pump.ts';
 import { Connections } from '../../../../src/http/server/connections.ts';
+import { BlobInMemory } from '../../../../src/mirror/blobs/small-blobs.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import type { Mirror } from '../../../../src/mirror/mirror.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
@@ -21,11 +22,16 @@ const manifest = {
   confirmedAtMs: 0,
 };
 
-/** The app over a mirror that looks manifests up as the test says. */
-async function appOver(look: () => object) {
-  const mirror: Partial<Record<keyof Mirror, () => object>> = {
+const source = new BlobInMemory(bytes);
+const blob = { ...manifest, source, isSequential: false, firstServedAtMs: 0 };
+
+/** The app over a mirror that looks manifests up, and opens blobs, as the test says. */
+async function appOver(look: () => object, open: () => object = () => blob) {
+  const mirror: Partial<Record<keyof Mirror, () => object | undefined>> = {
     locate: () => ({ upstream: { label: 'docker.io' }, repositoryId: { upstream: 'docker.io', repository: 'app' } }),
     manifest: look,
+    blob: open,
+    blobUrl: () => undefined,
   };
   const memory = new MemoryBudget({ maxBytes: 1024 * 1024 });
   const bugs: unknown[] = [];
@@ -59,6 +65,32 @@ test('a manifest in memory is answered without a promise, and without a listener
   expect(answer).toMatchObject({ status: 200, body: bytes });
   expect(answering).toEqual([undefined]);
   expect(listeners).toEqual([0]);
+});
+
+test('a blob in memory is answered likewise, and so is the one that must be waited for', async () => {
+  const path = `/v2/app/blobs/${blob.digest}`;
+  const atOnce = await appOver(() => manifest);
+  expect(await ask(atOnce.served, path)).toMatchObject({ status: 200, body: bytes });
+  expect(atOnce.answering).toEqual([undefined]);
+  expect(atOnce.listeners).toEqual([0]);
+  const later = await appOver(
+    () => manifest,
+    async (): Promise<object> => blob,
+  );
+  expect(await ask(later.served, path)).toMatchObject({ status: 200, body: bytes });
+});
+
+test('a part of a blob in memory, and several parts, are answered', async () => {
+  const { served } = await appOver(() => manifest);
+  const path = `/v2/app/blobs/${blob.digest}`;
+  expect(await ask(served, path, { headers: { range: 'bytes=1-1' } })).toMatchObject({
+    status: 206,
+    body: Buffer.from('}'),
+  });
+  const parts = await ask(served, path, { headers: { range: 'bytes=0-0,1-1' } });
+  expect(parts.status).toBe(206);
+  expect(parts.headers['content-type']).toContain('multipart/byteranges');
+  expect(await ask(served, path, { headers: { range: 'bytes=7-' } })).toMatchObject({ status: 416 });
 });
 
 test('a manifest that must be waited for is answered likewise', async () => {

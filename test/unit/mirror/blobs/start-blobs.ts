@@ -5,13 +5,14 @@ import { noOtherCaches, type OtherCache } from '../../../../src/mirror/ports/oth
 import { BorrowedLinks, BlobLinks } from '../../../../src/mirror/access/links.ts';
 import { Blobs } from '../../../../src/mirror/blobs/blobs.ts';
 import { type ServedBlob, StoredBlobs } from '../../../../src/mirror/blobs/served-blob.ts';
+import type { BlobInMemory } from '../../../../src/mirror/blobs/small-blobs.ts';
 import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
 import { Downloads } from '../../../../src/mirror/downloads/downloads.ts';
 import type { ByteRange, OpenedBlob, Upstream } from '../../../../src/mirror/ports/upstream.ts';
 import { Relays } from '../../../../src/mirror/relays/relays.ts';
 import { createFreshnessPolicies } from '../../../../src/mirror/tags/freshness.ts';
-import { digestOf } from '../../../../src/oci/digest.ts';
+import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { OciError, UpstreamError } from '../../../../src/oci/errors.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { defaultRules } from '../../../support/freshness-rules.ts';
@@ -57,7 +58,9 @@ export function started({
   const rest = { borrowedLinks, background, clock, makeRoom: async () => true, space: { tidy: async () => {} } };
   const links = new BlobLinks({ records, index, marks: new Marks(), ...rest });
   const store = new MemoryBlobs();
-  const storedBlobs = new StoredBlobs({ store, clock, observer, memory });
+  const inMemory = new Map<Digest, BlobInMemory>();
+  const reading = { open: (wanted: Digest) => store.open(wanted), inMemory: (wanted: Digest) => inMemory.get(wanted) };
+  const storedBlobs = new StoredBlobs({ store: reading, clock, observer, memory });
   const reserve = async (wanted: number) => ({
     bytes: wanted,
     leftBytes: wanted,
@@ -125,6 +128,10 @@ export function started({
     if (!repositoryId) throw new Error('no repository');
     return blobs.open({ upstream, repositoryId, digest }, waiting);
   };
+  const openInMemory = (repositoryId = own) => {
+    if (!repositoryId) throw new Error('no repository');
+    return blobs.inMemory({ repositoryId, digest });
+  };
   const head = (repositoryId = own) => {
     if (!repositoryId) throw new Error('no repository');
     return blobs.head({ upstream, repositoryId, digest }, waiting);
@@ -133,7 +140,8 @@ export function started({
     if (!repositoryId) throw new Error('no repository');
     return blobs.held.open({ repositoryId, digest }, { atOnce, signal, start });
   };
-  return { open, openHeld, head, script, asked, store, clock, downloads, links, borrowedLinks, index, background };
+  const opening = { open, openHeld, openInMemory, head };
+  return { ...opening, script, asked, store, inMemory, clock, downloads, links, borrowedLinks, index, background };
 }
 
 export async function bytesOf(served: Promise<ServedBlob>): Promise<Buffer> {
