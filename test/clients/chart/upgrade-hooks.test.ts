@@ -48,6 +48,19 @@ describeWithTools(['helm'], 'upgrades by the Helm chart', () => {
     expect(at(job, '.spec.backoffLimit')).toBe(0);
   });
 
+  test('an argument that the mirror does not know is refused before anything is replaced', async () => {
+    const { exit, printed } = await checked('extraArgs={--verbose}');
+    expect(exit.code).toBe(1);
+    expect(printed).toContain("unknown option '--verbose'");
+  });
+
+  test('another file of the configuration is the one that is checked, and the file of the chart is not waited for', async () => {
+    const all = await renderWith('extraArgs={--config,/config/mirror.json}');
+    const args = podIn(all, 'Job', '-check')?.containers[0].args ?? [];
+    expect(args.slice(-2)).toEqual(['--config', '/config/mirror.json']);
+    expect(objectOf(all, 'Job', '-reload')).toBeUndefined();
+  });
+
   test('the configuration of the chart is accepted by the check', async () => {
     expect((await checked()).exit.code).toBe(0);
   });
