@@ -11,7 +11,7 @@ import { relayPace, roomForNext } from './relay-pace.ts';
 import { RelayUpstream } from './relay-upstream.ts';
 import { chunkBytes, RelayWindow } from './relay-window.ts';
 
-/** How long a complete part stays joinable after its last reader, if the window still holds all of it. */
+/** How long a complete relay stays joinable after its last reader, if the window still holds all of it. */
 const lingerMs = 1_000;
 
 interface Reader {
@@ -280,8 +280,8 @@ export class Relay {
 
   #removed(reader: Reader): void {
     if (!this.#readers.delete(reader) || this.#readers.size > 0) return;
-    // Clients that want the same part often come one after the other.
-    if (!this.#hash && this.#state === 'complete' && this.isJoinable)
+    // Clients that want the same bytes often come one after the other.
+    if (this.#state === 'complete' && this.isJoinable)
       this.#lingering = setTimeout(() => void this.close(), lingerMs).unref();
     else void this.close();
   }

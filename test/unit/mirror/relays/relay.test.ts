@@ -176,6 +176,26 @@ test('a reader that leaves ends its wait, and the last one closes the upstream a
   expect(relay.isJoinable).toBe(false);
 });
 
+test('a client that comes a moment after the last one gets the whole blob without another download', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const memory = new MemoryBudget({ maxBytes: 128 * mebibyte });
+  const small = blob.subarray(0, 4 * mebibyte);
+  const upstream = upstreamOf(small);
+  const digest = digestOf(small);
+  const relay = relayOf(upstream, { digest, size: small.length, verify: verifyWhole(digest), memory });
+  const first = relay.join();
+  expect((await readAll(first)).equals(small)).toBe(true);
+  await first[Symbol.asyncDispose]();
+  const later = relay.join();
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect((await readAll(later)).equals(small)).toBe(true);
+  await later[Symbol.asyncDispose]();
+  expect(upstream.asked.length).toBe(1);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(relay.isJoinable).toBe(false);
+  expect(memory.reservedBytes).toBe(0);
+});
+
 test('an upstream answer without active readers is closed, and the rest is requested later', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   const upstream = upstreamOf(blob);
