@@ -24,9 +24,12 @@
 {{- define "layerwell.problems.volumes" -}}
 {{- $name := include "layerwell.fullname" . }}
 {{- $old := lookup "apps/v1" "StatefulSet" .Release.Namespace $name }}
-{{- if and $old (eq .Values.kind "StatefulSet") }}
 {{- $kubectl := printf "kubectl -n %s" .Release.Namespace }}
 {{- $remove := printf "`%s delete statefulset %s --cascade=orphan` (the pods keep running)" $kubectl $name }}
+{{- if and $old (eq .Values.kind "Deployment") (dig "spec" "volumeClaimTemplates" nil $old) }}
+{{ printf "kind: the replicas have volumes, which a Deployment does not use. To do it: %s, then upgrade again, and delete the pods %s-0 and so on with their claims data-%s-0 and so on (their cache is lost)" $remove $name $name }}
+{{- end }}
+{{- if and $old (eq .Values.kind "StatefulSet") }}
 {{- $fixed := printf "Kubernetes cannot change this in the StatefulSet %s. To do it:" $name }}
 {{- $had := $old.spec.volumeClaimTemplates | default list }}
 {{- $has := include "layerwell.claimsVolumes" . }}

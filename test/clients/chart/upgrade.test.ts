@@ -32,6 +32,11 @@ describeWithTools(['helm'], 'an upgrade of the Helm chart', () => {
     { from: '', to: 'persistence.enabled=false', says: 'persistence: the replicas have volumes' },
     { from: 'persistence.enabled=false', to: '', says: 'persistence: the replicas have no volumes' },
     {
+      from: '',
+      to: 'kind=Deployment,persistence.enabled=false',
+      says: 'kind: the replicas have volumes, which a Deployment does not use',
+    },
+    {
       from: 'fullnameOverride=release-layerwell',
       to: 'nameOverride=x,fullnameOverride=release-layerwell',
       says: 'nameOverride: the selector would change',
@@ -41,6 +46,13 @@ describeWithTools(['helm'], 'an upgrade of the Helm chart', () => {
     const upgrade = upgradeOf(objects, ...(to === '' ? [] : [to]));
     await expect(upgrade).rejects.toThrow(says);
     await expect(upgrade).rejects.toThrow('`kubectl -n mirror delete statefulset release-layerwell');
+  });
+
+  test.concurrent('from a StatefulSet without volumes to a Deployment goes through', async () => {
+    const sets = ['kind=Deployment', 'persistence.enabled=false'];
+    expect(
+      objectOf(await upgradeOf(await installed('persistence.enabled=false'), ...sets), 'Deployment'),
+    ).toBeDefined();
   });
 
   test.concurrent('to another selector of a Deployment or of the pods of nodes is refused, with the way to do it', async () => {
