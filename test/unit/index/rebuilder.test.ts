@@ -23,7 +23,7 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
     beginRebuild: () => {},
     endCounting: async () => {},
     recordStoredContent: () => {},
-    recordLink: () => {},
+    recordStoredLink: () => {},
     recordStoredTag: () => {},
     settled: async () => {},
     completeRebuild: async () => {
