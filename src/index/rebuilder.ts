@@ -15,7 +15,7 @@ export interface LosableIndex extends RecoverableIndex {
 
 export interface RebuilderDeps extends Pick<RebuildDeps, 'observer'>, Pick<LookAgainDeps, 'store' | 'records'> {
   readonly index: LosableIndex;
-  /** Reads the store ahead, for one rebuild; absent: it is read call by call. */
+  /** Reads the store ahead, for one rebuild. Absent, and for each retry, it is read call by call. */
   readonly scan?: ((waiting: Waiting) => Pick<RebuildDeps, 'store' | 'records' | 'readTogether'>) | undefined;
   readonly onChange: (state: 'rebuilding' | 'rebuilt', reason?: string) => void;
   /** Resolves after `ms`. @throws when the signal aborts first. */
@@ -70,7 +70,9 @@ export class Rebuilder {
     try {
       const { changed } = this.#deps.index;
       const deps = { ...this.#deps, signal: this.#stopping.signal };
-      await (changed ? lookAgain(changed, deps) : rebuildIndex({ ...deps, ...deps.scan?.(deps) }));
+      // The thread itself may be what failed.
+      const ahead = failures === 0 ? deps.scan?.(deps) : undefined;
+      await (changed ? lookAgain(changed, deps) : rebuildIndex({ ...deps, ...ahead }));
       this.#deps.onChange('rebuilt');
     } catch (cause) {
       await this.#waitAfter(cause, Math.min(longestRetryMs, firstRetryMs * 2 ** failures));

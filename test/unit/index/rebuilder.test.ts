@@ -6,7 +6,10 @@ import type { RecordStore } from '../../../src/mirror/ports/record-store.ts';
 import { gate } from '../../support/gate.ts';
 
 /** A store that is walked once for each entry: `fails`, or lists nothing. */
-function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { needsRebuild = true } = {}) {
+function rebuilderOver(
+  walks: readonly ('fails' | 'succeeds' | 'hangs')[],
+  { needsRebuild = true, hasFailingScan = false } = {},
+) {
   const left = [...walks];
   const events: string[] = [];
   const completed = gate();
@@ -45,11 +48,20 @@ function rebuilderOver(walks: readonly ('fails' | 'succeeds' | 'hangs')[], { nee
   async function* noRecords(): ReturnType<RecordStore['list']> {
     yield* [];
   }
+  async function* failing(): ReturnType<BlobStore['list']> {
+    yield* [];
+    throw new Error('no thread can be started');
+  }
+  const scan = () => ({
+    store: { list: failing, readAll: async () => undefined },
+    records: { list: noRecords, read: async () => undefined },
+  });
   const waiting = [gate(), gate(), gate()];
   const rebuilder = new Rebuilder({
     store: { list, readAll: async () => undefined, statusOf: async () => undefined },
     records: { list: noRecords, read: async () => undefined, remove: async () => {} },
     index,
+    scan: hasFailingScan ? scan : undefined,
     observer: { internalError: ({ cause }) => events.push(String(cause)) },
     onChange: (state) => events.push(state),
     wait: (ms, signal) =>
@@ -100,4 +112,14 @@ test('stop does not wait for the next try', async () => {
   await waiting[0]?.opened;
   await rebuilder.stop();
   expect(events).toEqual(['rebuilding', 'walk fails', 'Error: the disk is away']);
+});
+
+test('a rebuild whose thread fails is tried again without one', async () => {
+  const { rebuilder, events, waits, waiting, completed } = rebuilderOver(['succeeds'], { hasFailingScan: true });
+  await rebuilder.start();
+  await waiting[0]?.opened;
+  waits[0]?.end();
+  await completed.opened;
+  await rebuilder.stop();
+  expect(events.slice(1)).toEqual(['Error: no thread can be started', 'walk succeeds', 'complete', 'rebuilt']);
 });

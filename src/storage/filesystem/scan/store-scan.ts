@@ -132,7 +132,8 @@ async function isEmpty(values: AsyncIterable<unknown>): Promise<boolean> {
 function startThread(workerData: ScanJob): Worker {
   const file = new URL(`scan-thread${extname(import.meta.filename)}`, import.meta.url);
   // Nothing of what is loaded before the program is needed there.
-  return new Worker(file, { workerData, resourceLimits, execArgv: [], env: {}, name: 'store scan' });
+  const thread = new Worker(file, { workerData, resourceLimits, execArgv: [], env: {}, name: 'store scan' });
+  return thread.on('error', () => {}); // Also of one that nobody listens to any more.
 }
 
 /** @returns undefined at the end. @throws the disk's error. */
