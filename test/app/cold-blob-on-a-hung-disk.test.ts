@@ -74,11 +74,12 @@ async function moreServedThanSlots(hangs: (call: FileCall) => boolean): Promise<
   recovered.open();
 }
 
-test('cold blobs are served while the disk makes no file, does not tell its free space, or ends no sync', async () => {
+test('cold blobs are served while the disk makes no file, ends no write, does not tell its free space, or ends no sync', async () => {
   const served = Promise.all([
     servedWithoutStoring((call) => call.operation === 'open' && isIncoming(call)),
+    servedWithoutStoring((call) => call.operation === 'write' && isIncoming(call)),
     servedWithoutStoring(({ operation }) => operation === 'freeSpace'),
     moreServedThanSlots(({ operation }) => operation === 'sync'),
   ]);
-  await expect(served).resolves.toHaveLength(3);
+  await expect(served).resolves.toHaveLength(4);
 });

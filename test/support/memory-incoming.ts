@@ -10,6 +10,8 @@ export interface MemoryIncomingOptions {
   readonly beforeRead?: () => Promise<void>;
   /** Awaited by every checkpoint. */
   readonly beforeCheckpoint?: () => Promise<void>;
+  /** Awaited when it is left. */
+  readonly beforeLeave?: () => Promise<void>;
 }
 
 /** A file in memory that can refuse to grow. */
@@ -50,6 +52,7 @@ export class MemoryIncoming implements IncomingBlob {
   }
 
   async leave(checkpoint?: Checkpoint): Promise<void> {
+    await this.#options.beforeLeave?.();
     if (checkpoint) this.checkpoints.push(checkpoint);
     this.isLeft = true;
   }

@@ -71,6 +71,16 @@ export function abortableAfter<Value>(
 
 /** A disk under load takes less for one step. */
 const stepWithinMs = 5_000;
+
+/** A step of the store took too long. It may still end. */
+export class StoreHangs extends Error {
+  override readonly name = 'StoreHangs';
+
+  constructor() {
+    super(`the store did not answer within ${stepWithinMs / 1000} s`);
+  }
+}
+
 /** A slow disk syncs a large blob for longer. Each such blob holds a file, and perhaps a thread. */
 const mostLateEnds = 4;
 
@@ -89,20 +99,25 @@ export class StoreWatch {
 
   /**
    * Waits for a step of the store, but not for long.
-   * @param undo gets what the step has made, if that comes too late. @throws what the step throws; Error when it takes too long.
+   * @param undo gets what the step has made, if that comes too late. @throws what the step throws; StoreHangs when it takes too long.
    */
   inTime<Made>(step: Promise<Made>, undo: (made: Made) => unknown = () => {}): Promise<Made> {
     let isLate = false;
     const late = (): Error => {
       isLate = true;
       this.#lateSteps += 1;
-      return new Error(`the store did not answer within ${stepWithinMs / 1000} s`);
+      return new StoreHangs();
     };
     step
       .then((made) => (isLate ? undo(made) : undefined))
       .catch(() => {}) // Its caller handles the failure, or was told that it took too long.
       .finally(() => isLate && (this.#lateSteps -= 1));
     return timeLimited(step, stepWithinMs, late);
+  }
+
+  /** Waits for a step that nobody needs to have ended, but not for long. Never rejects: `report` gets its failure. */
+  async unlessLate(step: PromiseLike<void>, report: (cause: unknown) => void): Promise<void> {
+    await this.inTime(Promise.resolve(step)).catch(report);
   }
 
   /** Waits for the end of a download, however long: what keeps its blob. @param onLate called if that takes too long. */

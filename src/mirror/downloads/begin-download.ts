@@ -17,32 +17,38 @@ export interface Opening {
   readonly partial?: PartialDownload;
 }
 
+export interface SourcesDeps {
+  readonly store: Pick<BlobStore, 'takePartial'>;
+  readonly space: Pick<Space, 'watch'>;
+  readonly observer: Pick<Observer, 'internalError'>;
+}
+
 /**
  * Opens a blob at its sources when the scheduler admits it. A slot of the total is taken only when a source has answered, so that a silent
  * upstream holds none that another upstream needs.
  * @throws what the sources throw; the reason that the run ends for. A partial download stays for the next attempt.
  */
-export async function openSources(
-  run: Run,
-  ticket: Ticket,
-  { store }: { readonly store: Pick<BlobStore, 'takePartial'> },
-): Promise<Opening> {
+export async function openSources(run: Run, ticket: Ticket, deps: SourcesDeps): Promise<Opening> {
   await abortable(ticket.admitted, run.signal);
   run.admitted();
-  const opening = await run.asking(() => openAtCheckpoint(run, store));
+  const opening = await run.asking(() => openAtCheckpoint(run, deps));
   try {
     await abortable(ticket.answered(), run.signal);
     return opening;
   } catch (cause) {
     opening.opened.body.destroy();
-    if (opening.partial) await leaveAgain(opening.partial);
+    if (opening.partial) await leaveAgain(opening.partial, deps);
     throw cause;
   }
 }
 
 /** Opens the blob from its beginning, to serve it without storing it. */
-export async function openWhole({ opened, partial }: Opening, { order, signal }: Run): Promise<OpenedBlob> {
-  if (partial) await leaveAgain(partial);
+export async function openWhole(
+  { opened, partial }: Opening,
+  { order, signal }: Run,
+  deps: SourcesDeps,
+): Promise<OpenedBlob> {
+  if (partial) await leaveAgain(partial, deps);
   if (opened.offset === 0) return opened;
   opened.body.destroy();
   return order.blob.open(0, undefined, { signal });
@@ -52,20 +58,34 @@ export async function openWhole({ opened, partial }: Opening, { order, signal }:
  * Asks for what a partial download lacks. Its last byte is asked for once more, since a range that begins at the very end is refused (RFC 9110
  * §15.5.17). If the sources have no such part, the partial download is dropped and the whole is asked for.
  */
-async function openAtCheckpoint({ order, signal }: Run, store: Pick<BlobStore, 'takePartial'>): Promise<Opening> {
-  const { digest, repositoryId, promisedSize, blob } = order;
-  const partial = await store.takePartial(digest, repositoryId.upstream);
-  const rest = partial && (await openRest(partial, { order, signal }));
+async function openAtCheckpoint({ order, signal }: Run, deps: SourcesDeps): Promise<Opening> {
+  const { promisedSize, blob } = order;
+  const partial = await takePartial(order, deps);
+  const rest = partial && (await openRest(partial, { order, signal }, deps));
   if (partial && rest) return { opened: rest, size: rest.size ?? promisedSize, partial };
-  await partial?.incoming[Symbol.asyncDispose]();
+  if (partial) await drop(partial, deps);
   const opened = await blob.open(0, undefined, { signal });
   return { opened, size: opened.size ?? promisedSize };
+}
+
+/** @returns undefined if there is none, or the store hangs. A partial download that comes too late is left again. */
+async function takePartial(
+  { digest, repositoryId }: DownloadOrder,
+  { store, space: { watch }, observer }: SourcesDeps,
+): Promise<PartialDownload | undefined> {
+  if (watch.hangs) return undefined;
+  const undo = (late: PartialDownload | undefined) => late && leave(late);
+  return watch.inTime(store.takePartial(digest, repositoryId.upstream), undo).catch((cause: unknown) => {
+    observer.internalError({ part: 'blob store', cause });
+    return undefined;
+  });
 }
 
 /** @returns undefined when the sources have no such part. */
 async function openRest(
   partial: PartialDownload,
   { order, signal }: Pick<Run, 'order' | 'signal'>,
+  deps: SourcesDeps,
 ): Promise<OpenedBlob | undefined> {
   const { bytes } = partial.checkpoint;
   try {
@@ -77,7 +97,7 @@ async function openRest(
     }
   } catch (cause) {
     if (hasNoSuchPart(cause)) return undefined;
-    await leaveAgain(partial);
+    await leaveAgain(partial, deps);
     throw cause;
   }
 }
@@ -87,8 +107,17 @@ function hasNoSuchPart(cause: unknown): boolean {
   return cause instanceof UpstreamError && cause.reason === 'misbehaving';
 }
 
-/** Leaves a partial download as it was. */
-async function leaveAgain({ incoming }: PartialDownload): Promise<void> {
+/** Leaves a partial download as it was: while the store hangs, later. */
+function leaveAgain(partial: PartialDownload, { space, observer }: SourcesDeps): Promise<void> {
+  return space.watch.unlessLate(leave(partial), (cause) => observer.internalError({ part: 'blob store', cause }));
+}
+
+function drop({ incoming }: PartialDownload, { space, observer }: SourcesDeps): Promise<void> {
+  const report = (cause: unknown) => observer.internalError({ part: 'blob store', cause });
+  return space.watch.unlessLate(incoming[Symbol.asyncDispose](), report);
+}
+
+async function leave({ incoming }: PartialDownload): Promise<void> {
   await incoming.leave();
   await incoming[Symbol.asyncDispose]();
 }

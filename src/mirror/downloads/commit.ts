@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
+import { StoreHangs, type StoreWatch } from '../concurrency/abortable-wait.ts';
 import type { IncomingBlob, Checkpoint, BlobStore } from '../ports/blob-store.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { Observer } from '../ports/observer.ts';
@@ -7,6 +8,7 @@ import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { SharedWork } from '../ports/shared-work.ts';
 import type { Index } from '../ports/store-index.ts';
+import { DiskFailure } from '../transfers/transfer-errors.ts';
 
 /** A crash costs a running download about this much at most. */
 const checkpointEveryBytes = 16 * 1024 * 1024;
@@ -132,6 +134,38 @@ export async function readBack(
   if (actual !== checkpoint.digest)
     throw new Error(`the partial download has ${actual}, and its checkpoint has ${checkpoint.digest}`);
   return hash;
+}
+
+export interface ReadBackDeps {
+  readonly incoming: Pick<IncomingBlob, 'read'>;
+  readonly checkpoint: Checkpoint;
+  readonly watch: Pick<StoreWatch, 'inTime'>;
+  readonly observer: Pick<Observer, 'internalError'>;
+}
+
+/**
+ * Reads back a partial download; drops it if it is damaged.
+ * @param onUnusable called at once if it cannot be resumed.
+ * @returns the hash, as {@link readBack} does; `dropped` if it begins anew. @throws DiskFailure if the store hangs, or takes no new file.
+ */
+export async function readBackOrDrop(
+  { incoming, checkpoint, watch, observer }: ReadBackDeps,
+  checkpoints: Pick<Checkpoints, 'clear'>,
+  onUnusable: () => void,
+  waiting: Waiting,
+): Promise<Hash | 'dropped' | undefined> {
+  try {
+    const read: IncomingBlob['read'] = (into, position) => watch.inTime(incoming.read(into, position));
+    return await readBack({ read }, checkpoint, waiting);
+  } catch (cause) {
+    observer.internalError({ part: 'blob store', cause });
+    onUnusable();
+    if (cause instanceof StoreHangs) throw new DiskFailure(cause);
+    await watch.inTime(checkpoints.clear()).catch((failure: unknown) => {
+      throw new DiskFailure(failure);
+    });
+    return 'dropped';
+  }
 }
 
 /** Whether this download made the blob visible, or one from another upstream had done so. */

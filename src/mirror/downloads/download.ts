@@ -1,41 +1,27 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { algorithmOf, type Digest, digestFrom } from '../../oci/digest.ts';
 import { DigestMismatch, UpstreamError } from '../../oci/errors.ts';
 import { ProgressWaiters } from '../concurrency/abortable-wait.ts';
-import type { IncomingBlob, Checkpoint } from '../ports/blob-store.ts';
 import type { ByteSource, BorrowedBuffer } from '../ports/byte-source.ts';
-import type { Observer } from '../ports/observer.ts';
 import type { OpenedBlob } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import type { RelayRules } from '../relays/relay-options.ts';
 import { GatheredWrites, RecentPieces } from '../transfers/piece-buffers.ts';
-import type { RemoteBlob } from '../transfers/remote-blob.ts';
 import { resumedPieces } from '../transfers/resumed-pieces.ts';
 import { type JoinOptions, SuspendedTail } from '../transfers/suspended-tail.ts';
-import { DiskFailure, type DownloadEnd, isWorthResuming, isWrong, resultOf } from '../transfers/transfer-errors.ts';
+import {
+  DiskFailure,
+  type DownloadEnd,
+  isHang,
+  isWorthResuming,
+  isWrong,
+  resultOf,
+} from '../transfers/transfer-errors.ts';
 import { withheldBytes } from '../transfers/withheld-tail.ts';
-import { Checkpoints, DownloadHash, readBack } from './commit.ts';
-import type { Ticket } from './scheduler.ts';
+import { Checkpoints, DownloadHash, readBackOrDrop } from './commit.ts';
+import type { DownloadDeps } from './download-deps.ts';
 
 /** Kept in memory behind the writer: readers that keep up are woken for half of it. */
 const recentBytes = 2 * 1024 * 1024;
-
-export interface DownloadDeps extends RelayRules {
-  readonly digest: Digest;
-  /** What a source or a descriptor promised; undefined if unknown. */
-  readonly size: number | undefined;
-  readonly blob: RemoteBlob;
-  /** Where it is written. The download owns it. */
-  readonly incoming: IncomingBlob;
-  /** The checkpoint of what `incoming` holds already, which must be read back before it is trusted. */
-  readonly checkpoint?: Checkpoint | undefined;
-  /** Space is reserved from it before bytes are written; written bytes are reported to it. */
-  readonly room: { makeFor(bytes: number): Promise<void>; wrote(bytes: number): void };
-  readonly ticket: Pick<Ticket, 'received'>;
-  /** Told when the last reader of a running download leaves. */
-  readonly runs: { readersLeft(): void };
-  readonly observer: Pick<Observer, 'internalError'>;
-}
 
 /**
  * The bytes of a running download: one writer, many readers.
@@ -49,8 +35,8 @@ export interface DownloadDeps extends RelayRules {
  * left.
  *
  *     running ──▶ verified ──▶ stored, or not: what fails now takes nothing from the readers
- *        ├──────▶ suspended: the disk takes no more. Readers read the file to where writing stopped, then share a relay of the rest, with a
- *        │                   copy of the writer's hash and the same withheld tail
+ *        ├──────▶ suspended: the disk takes no more, or hangs. Readers read the file to where writing stopped, then share a relay of the rest,
+ *        │                   with a copy of the writer's hash and the same withheld tail. What cannot be read in time is relayed too
  *        └──────▶ failed: every reader's next read rejects, so no client ends up with a complete response. The partial download is left to
  *                         the next attempt, unless it may be wrong
  */
@@ -73,6 +59,7 @@ export class Download implements AsyncDisposable {
   readonly #waiters = new ProgressWaiters();
   readonly #recent: RecentPieces;
   #writerIsDone = false;
+  #leaving: Promise<void> | undefined;
   #tail: SuspendedTail | undefined;
 
   constructor(deps: DownloadDeps) {
@@ -84,7 +71,12 @@ export class Download implements AsyncDisposable {
     this.#recent = new RecentPieces({ maxBytes: recentBytes, memory: deps.memory });
     this.#writes = new GatheredWrites({
       memory: deps.memory,
-      append: (chunks, bytes) => this.#append(chunks, bytes),
+      makeRoom: (bytes) => {
+        this.#hash.writeBegins(); // Of all that was received.
+        return deps.room.makeFor(bytes);
+      },
+      append: (chunks) => deps.incoming.append(chunks),
+      inTime: (writing) => deps.watch.inTime(writing),
       onWritten: (chunks, bytes) => this.#written(chunks, bytes),
     });
     this.#settled.promise.catch(() => {}); // Awaiting it is optional.
@@ -176,18 +168,27 @@ export class Download implements AsyncDisposable {
     if (this.#state === 'failed') this.#settled.reject(cause);
     else this.#settled.resolve();
     this.#waiters.wake();
-    if (isWorthResuming(result)) await this.#leavePartial();
+    if (isWorthResuming(result)) this.#leaving = this.#leavePartial();
+    if (this.#leaving) await this.#deps.watch.unlessLate(this.#leaving, this.#report);
     return { result, bytes, cause };
   }
 
-  /** Nothing is written any more. */
+  /** Nothing is written any more. On a disk that hangs the file is closed later, when the disk has returned from its last call. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#writes.stopWaiting();
+    const closing = this.#deps.watch.unlessLate(this.#close(), this.#report);
+    if (this.#state !== 'suspended' || !isHang(this.#failure)) await closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#leaving;
     await this.#writes.end();
     this.#recent.clear();
     this.#writerIsDone = true;
     await this.#closeWhenUnused();
   }
+
+  readonly #report = (cause: unknown): void => this.#deps.observer.internalError({ part: 'blob store', cause });
 
   /** To be called when clients cannot join it any more. */
   ends(end: DownloadEnd): void {
@@ -205,10 +206,12 @@ export class Download implements AsyncDisposable {
           if (tail) return tail.read(into, position);
           if (this.#state === 'failed') throw this.#failure;
           const available = this.#visibleBytes() - position;
-          if (available > 0) return this.#deps.incoming.read(into.subarray(0, available), position);
-          if (this.#state === 'verified') return 0;
-          if (this.#state === 'suspended' && !mayAskForRest) throw new UpstreamError('busy', 'not stored');
-          if (this.#state === 'suspended') tail = this.#tailFrom(position);
+          if (this.#state === 'suspended') {
+            const bytes = await this.#suspended.read(into, position, available);
+            if (bytes !== undefined) return bytes;
+            tail = this.#suspended.join(position, { mayAskForRest, isUnread: available > 0 });
+          } else if (available > 0) return this.#deps.incoming.read(into.subarray(0, available), position);
+          else if (this.#state === 'verified') return 0;
           else await this.#waiters.wait(gone.signal);
         }
         throw new UpstreamError('busy', 'the reader has left');
@@ -233,37 +236,19 @@ export class Download implements AsyncDisposable {
 
   /** @returns the answer to continue with; undefined if another is needed, since the partial download is damaged. */
   async #readBack(opened: OpenedBlob): Promise<OpenedBlob | undefined> {
-    const { checkpoint, incoming, observer } = this.#deps;
+    const { checkpoint } = this.#deps;
     if (!checkpoint) return opened;
     this.#isReadingBack = true;
-    try {
-      const hash = await readBack(incoming, checkpoint, this.#abort);
-      if (hash) this.#trust(checkpoint, hash);
-      return opened;
-    } catch (cause) {
-      observer.internalError({ part: 'blob store', cause });
-      opened.body.destroy();
-      await this.#checkpoints.clear().catch((failure: unknown) => {
-        throw new DiskFailure(failure);
-      });
-      return undefined;
-    } finally {
-      this.#isReadingBack = false;
-    }
-  }
-
-  #trust({ bytes }: Checkpoint, hash: Hash): void {
+    const onDropped = () => opened.body.destroy();
+    const hash = await readBackOrDrop({ ...this.#deps, checkpoint }, this.#checkpoints, onDropped, this.#abort).finally(
+      () => (this.#isReadingBack = false),
+    );
+    if (hash === 'dropped') return undefined;
+    if (hash === undefined) return opened;
     this.#hash = new DownloadHash(hash);
-    this.#receivedBytes = bytes;
-    this.#writtenBytes = bytes;
+    [this.#receivedBytes, this.#writtenBytes] = [checkpoint.bytes, checkpoint.bytes];
     this.#waiters.wake();
-  }
-
-  /** @param chunks all that was received and not written. */
-  async #append(chunks: readonly Uint8Array[], bytes: number): Promise<void> {
-    this.#hash.writeBegins();
-    await this.#deps.room.makeFor(bytes);
-    await this.#deps.incoming.append(chunks);
+    return opened;
   }
 
   #written(chunks: readonly Uint8Array[], bytes: number): void {
@@ -288,9 +273,9 @@ export class Download implements AsyncDisposable {
     return Math.min(this.#writtenBytes, end - withheldBytes);
   }
 
-  #tailFrom(position: number): ByteSource {
-    this.#tail ??= new SuspendedTail({ ...this.#deps, writtenBytes: this.#writtenBytes, hash: this.#hash.written });
-    return this.#tail.join(position);
+  get #suspended(): SuspendedTail {
+    const written = { recent: this.#recent, writtenBytes: this.#writtenBytes, hash: this.#hash.written };
+    return (this.#tail ??= new SuspendedTail({ ...this.#deps, ...written, isHanging: isHang(this.#failure) }));
   }
 
   /** The writer or the last reader closes the file. */

@@ -229,12 +229,13 @@ export async function downloadBlob(run: Run, steps: DownloadSteps): Promise<Ende
   const opening = await openSources(run, ticket, steps);
   const reserved = await reserveSpace(order, opening, steps);
   if (!reserved) {
-    run.beganUnstored(opening.size, await openWhole(opening, run));
+    run.beganUnstored(opening.size, await openWhole(opening, run, steps));
     return undefined;
   }
   const room = held.use(reserved.room);
   const turn = held.use(steps.commits.join(digest));
-  const parts = { ...steps, ...steps.relaying, ...order, ...opening, ...reserved, room, ticket };
+  const { watch } = steps.space;
+  const parts = { ...steps, ...steps.relaying, ...order, ...opening, ...reserved, room, ticket, watch };
   const download = held.use(new Download(parts));
   const startedAtMs = steps.clock.monotonicMs();
   steps.observer.downloadStarted({ upstream: order.label });

@@ -10,13 +10,20 @@ const maxWriteDelayMs = 5;
 export interface GatheredWritesDeps {
   /** Bytes that wait to be written count against it. */
   readonly memory: Memory;
+  /** Called before each write. */
+  readonly makeRoom: (bytes: number) => Promise<void>;
   /** Writes, one call at a time. */
-  readonly append: (chunks: readonly Uint8Array[], bytes: number) => Promise<void>;
+  readonly append: (chunks: readonly Uint8Array[]) => Promise<void>;
+  /** Settles as a write does, or rejects when that takes too long. */
+  readonly inTime: (writing: Promise<void>) => Promise<void>;
   /** Called with the chunks of each write, before the next write begins. */
   readonly onWritten: (chunks: readonly Uint8Array[], bytes: number) => void;
 }
 
-/** Gathers pieces and writes them together. At most one write runs while the next is gathered. After a failed write nothing more is written. */
+/**
+ * Gathers pieces and writes them together. At most one write runs while the next is gathered. After a failed write, or one that takes too long,
+ * nothing more is written; the memory of the latter counts, and is used for nothing else, until the disk has returned.
+ */
 export class GatheredWrites {
   readonly #deps: GatheredWritesDeps;
   readonly #unwritten: MemoryReservation | undefined;
@@ -24,6 +31,8 @@ export class GatheredWrites {
   #queuedBytes = 0;
   #writingBytes = 0;
   #writing: Promise<void> | undefined;
+  /** Settles when the disk has returned from the last write. */
+  #atDisk: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #failure: { readonly cause: unknown } | undefined;
   #isAtDisk = false;
@@ -74,9 +83,10 @@ export class GatheredWrites {
     clearTimeout(this.#timer);
   }
 
-  /** Waits for the running write, and returns the memory. */
+  /** Waits for the running write, however long the disk takes, and returns the memory. */
   async end(): Promise<void> {
     await this.#writing;
+    await this.#atDisk;
     this.#unwritten?.release();
   }
 
@@ -95,7 +105,10 @@ export class GatheredWrites {
   async #append(chunks: readonly Uint8Array[], bytes: number): Promise<void> {
     this.#isAtDisk = true;
     try {
-      await this.#deps.append(chunks, bytes);
+      await this.#deps.makeRoom(bytes);
+      const writing = this.#deps.append(chunks);
+      this.#atDisk = writing.catch(() => {});
+      await this.#deps.inTime(writing);
     } catch (cause) {
       this.#failure = { cause };
       return;

@@ -1,4 +1,5 @@
 import { DigestMismatch, UpstreamError } from '../../oci/errors.ts';
+import { StoreHangs } from '../concurrency/abortable-wait.ts';
 import type { DownloadResult } from '../ports/observer.ts';
 
 /** The disk took no more: it is full, read-only or failing. */
@@ -34,6 +35,11 @@ export function resultOf(cause: unknown): Exclude<DownloadResult, 'ok'> {
   if (!(cause instanceof UpstreamError)) return 'upstream_error';
   if (cause.reason === 'busy') return 'aborted';
   return cause.reason === 'misbehaving' ? 'short' : 'upstream_error';
+}
+
+/** Whether the disk did not refuse, but took too long. Pure. */
+export function isHang(cause: unknown): boolean {
+  return cause instanceof DiskFailure && cause.cause instanceof StoreHangs;
 }
 
 /** Whether other bytes came than the digest names, or another number of them. Pure. */

@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
+import { StoreWatch } from '../../../../src/mirror/concurrency/abortable-wait.ts';
 import { openSources } from '../../../../src/mirror/downloads/begin-download.ts';
 import { Run } from '../../../../src/mirror/downloads/run.ts';
 import type { Ticket } from '../../../../src/mirror/downloads/scheduler.ts';
@@ -18,10 +19,18 @@ function opened(offset: number, told: number | undefined = size): OpenedBlob {
 
 async function open(
   answer: (position: number) => OpenedBlob,
-  { leftBytes = 300, promisedSize = size, waitsForPlace = false, hasNext = false } = {},
+  {
+    leftBytes = 300,
+    promisedSize = size,
+    waitsForPlace = false,
+    hasNext = false,
+    waits = true,
+    takes = Promise.resolve(),
+    leaves = Promise.resolve(),
+  } = {},
 ) {
   const asked: number[] = [];
-  const incoming = new MemoryIncoming();
+  const incoming = new MemoryIncoming({ beforeLeave: () => leaves });
   const left = leftBytes > 0 ? { incoming, checkpoint: { bytes: leftBytes, digest } } : undefined;
   const blob = {
     open: async (position: number) => {
@@ -42,8 +51,12 @@ async function open(
     received: () => {},
     [Symbol.dispose]: () => {},
   };
-  const opening = openSources(run, ticket, { store: { takePartial: async () => left } });
-  if (!waitsForPlace) await opening.catch(() => {});
+  const opening = openSources(run, ticket, {
+    store: { takePartial: () => takes.then(() => left) },
+    space: { watch: new StoreWatch() },
+    observer: { internalError: () => {} },
+  });
+  if (waits && !waitsForPlace) await opening.catch(() => {});
   return { opening, asked, incoming, left, run };
 }
 
@@ -72,6 +85,9 @@ test('with a complete partial download the last byte is requested: the upstream 
   expect(asked).toEqual([999]);
 });
 
+const refusedAlways = (cause: Error) => (): OpenedBlob => {
+  throw cause;
+};
 const refused = (cause: Error) => (position: number) => {
   if (position > 0) throw cause;
   return opened(0);
@@ -130,4 +146,34 @@ test('a download that ends while it waits for a slot releases the partial downlo
   await expect(opening).rejects.toBe(reason);
   expect(incoming).toMatchObject({ isLeft: true, isDisposed: true });
   expect(answer.body.destroyed).toBe(true);
+});
+
+test('a partial download that the disk does not open is not waited for, and is left again when it comes', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const takes = Promise.withResolvers<void>();
+    const { opening, asked, incoming } = await open(opened, { takes: takes.promise, waits: false });
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(await opening).toMatchObject({ opened: { offset: 0 }, size });
+    expect(asked).toEqual([0]);
+    takes.resolve();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(incoming).toMatchObject({ isLeft: true, isDisposed: true });
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test('an upstream that does not answer is told at once, or 5 s later if the disk does not take back the partial download', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const cause = new UpstreamError('connect', 'refused');
+    const { opening, incoming } = await open(refusedAlways(cause), { leaves: new Promise(() => {}), waits: false });
+    opening.catch(() => {});
+    await vi.advanceTimersByTimeAsync(5_000);
+    await expect(opening).rejects.toBe(cause);
+    expect(incoming.isDisposed).toBe(false);
+  } finally {
+    vi.useRealTimers();
+  }
 });
