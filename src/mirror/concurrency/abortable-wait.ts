@@ -72,12 +72,15 @@ export function abortableAfter<Value>(
 /** A disk under load takes less for one step. */
 const stepWithinMs = 5_000;
 
+/** How many such times work of several steps may take, if each brings progress: its client must have an answer in 25 s. */
+const mostTimes = 2;
+
 /** A step of the store took too long. It may still end. */
 export class StoreHangs extends Error {
   override readonly name = 'StoreHangs';
 
-  constructor() {
-    super(`the store did not answer within ${stepWithinMs / 1000} s`);
+  constructor(times = 1) {
+    super(`the store did not answer within ${(times * stepWithinMs) / 1000} s`);
   }
 }
 
@@ -90,6 +93,8 @@ const mostLateEnds = 4;
  */
 export class StoreWatch {
   #lateSteps = 0;
+  /** How many steps have ended that others wait for. */
+  #ended = 0;
   #lateEnds = 0;
 
   /** Whether a step that took too long has not ended yet, or the ends of several downloads. */
@@ -101,18 +106,39 @@ export class StoreWatch {
    * Waits for a step of the store, but not for long.
    * @param undo gets what the step has made, if that comes too late. @throws what the step throws; StoreHangs when it takes too long.
    */
-  inTime<Made>(step: Promise<Made>, undo: (made: Made) => unknown = () => {}): Promise<Made> {
+  inTime<Made>(step: Promise<Made>, undo: (made: Made) => unknown = () => {}, most = 1): Promise<Made> {
     let isLate = false;
-    const late = (): Error => {
+    const late = (times: number): Error => {
       isLate = true;
       this.#lateSteps += 1;
-      return new StoreHangs();
+      return new StoreHangs(times);
     };
     step
       .then((made) => (isLate ? undo(made) : undefined))
       .catch(() => {}) // Its caller handles the failure, or was told that it took too long.
       .finally(() => isLate && (this.#lateSteps -= 1));
-    return timeLimited(step, stepWithinMs, late);
+    return interruptible(step, (giveUp) => this.#withoutProgress((times) => giveUp(late(times)), most));
+  }
+
+  /** As {@link inTime}, for work of several steps: up to 10 s, if there is {@link progressed} in the first five. */
+  whileProgressing<Made>(work: Promise<Made>, undo: (made: Made) => unknown): Promise<Made> {
+    return this.inTime(work, undo, mostTimes);
+  }
+
+  /** To be called when a step of such work has ended. */
+  progressed(): void {
+    this.#ended += 1;
+  }
+
+  /** Calls back once there was no progress for one time, or after the most. @returns a function that stops watching. */
+  #withoutProgress(callBack: (times: number) => void, most: number, times = 1): () => void {
+    const before = this.#ended;
+    let stop = (): void => clearTimeout(timer);
+    const timer = setTimeout(() => {
+      if (this.#ended === before || times === most) callBack(times);
+      else stop = this.#withoutProgress(callBack, most, times + 1);
+    }, stepWithinMs);
+    return () => stop();
   }
 
   /** Waits for a step that nobody needs to have ended, but not for long. Never rejects: `report` gets its failure. */

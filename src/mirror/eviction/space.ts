@@ -106,7 +106,7 @@ export class Space {
     const reserving = this.#inTurn(async () =>
       (await this.#meter.canTell()) && (await this.#makeRoom(bytes)) ? this.#promise(bytes) : undefined,
     );
-    return this.watch.inTime(reserving, (late) => late?.release());
+    return this.watch.whileProgressing(reserving, (late) => late?.release());
   }
 
   /** Whether room for so many bytes could be made, by what is stored now. Evicts nothing. @throws Error when the store hangs. */
@@ -285,6 +285,7 @@ export class Space {
     if (await this.#staleRepositories.evictOne(victims[0]?.usedAtMs ?? Infinity)) return true;
     let isSomeGone = false;
     for await (const { content, isGone } of this.#eviction.evictAll(victims, 'lru')) {
+      this.watch.progressed();
       if (!isGone) continue;
       this.#meter.freed(content.diskBytes, measured);
       isSomeGone = true;

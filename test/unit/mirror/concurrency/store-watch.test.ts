@@ -25,6 +25,27 @@ test('a step that takes five seconds is given up; the store hangs until it has e
   expect(watch.hangs).toBe(false);
 });
 
+test('work of which a step ends within five seconds is waited for five seconds longer, and no more; one step is not', async () => {
+  const watch = new StoreWatch();
+  const ends = [4_000, 1_000, 4_000];
+  const slow = watch.whileProgressing(new Promise(() => {}), () => {});
+  let failure: unknown;
+  slow.catch((cause: unknown) => (failure = cause));
+  for (const ms of ends) {
+    await vi.advanceTimersByTimeAsync(ms);
+    expect({ failure, hangs: watch.hangs }).toEqual({ failure: undefined, hangs: false });
+    watch.progressed();
+  }
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(failure).toMatchObject({ message: 'the store did not answer within 10 s' });
+  expect(watch.hangs).toBe(true);
+  const step = watch.inTime(new Promise(() => {}));
+  step.catch((cause: unknown) => (failure = cause));
+  watch.progressed();
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(failure).toMatchObject({ message: 'the store did not answer within 5 s' });
+});
+
 test('a step that fails late ends the hang too', async () => {
   const watch = new StoreWatch();
   const step = Promise.withResolvers<string>();
