@@ -3,7 +3,7 @@ import { DiskFailure } from './transfer-errors.ts';
 import type { BorrowedBuffer } from '../ports/byte-source.ts';
 
 /** How many bytes are gathered for one write. Waking one of Node's threads costs as much as writing 128 KiB (bench/README.md has figures). */
-const writeBytes = 1024 * 1024;
+const writeBytes = 512 * 1024;
 /** Fewer bytes are written after this time, so that readers of a slow upstream see them. */
 const maxWriteDelayMs = 5;
 

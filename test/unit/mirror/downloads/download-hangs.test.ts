@@ -53,7 +53,7 @@ async function recover(recovered: Gate): Promise<void> {
 }
 
 test('when a write hangs, readers go on with one upstream answer after 5 s, and the file is dropped when the disk returns', async () => {
-  const { recovered, memory, incoming } = hangingFrom(3);
+  const { recovered, memory, incoming } = hangingFrom(5); // Each write has half a MiB.
   const started = await startDownload({ digest, size, first: opened(0), next: opened, incoming, memory });
   const { download, downloads, run, asked, kept } = started;
   const sources = [download.join(), download.join()];
@@ -67,7 +67,7 @@ test('when a write hangs, readers go on with one upstream answer after 5 s, and 
   expect(await download.ended).toMatchObject({ result: 'disk_error' });
   expect(downloads.find('docker.io', digest)).toBeUndefined();
   expect({ isDisposed: incoming.isDisposed, kept }).toEqual({ isDisposed: false, kept: [] });
-  expect(memory.reservedBytes).toBeGreaterThanOrEqual(mebibyte); // The kernel may still write from it.
+  expect(memory.reservedBytes).toBeGreaterThanOrEqual(mebibyte / 2); // The kernel may still write from it.
   for (const source of sources) await source[Symbol.asyncDispose]();
   await seconds(2); // What was relayed stays for a second.
   expect(incoming.isDisposed).toBe(false);
@@ -77,7 +77,7 @@ test('when a write hangs, readers go on with one upstream answer after 5 s, and 
 });
 
 test('when reads hang too, a reader that has fallen behind gets the blob from the upstream, verified', async () => {
-  const { recovered, memory, incoming } = hangingFrom(5, { readsToo: true });
+  const { recovered, memory, incoming } = hangingFrom(9, { readsToo: true });
   const started = await startDownload({ digest, size, first: opened(0), next: opened, incoming, memory });
   const late = started.download.join();
   await seconds(6);

@@ -36,8 +36,8 @@ test('while the disk is slow a download buffers at most two writes', async () =>
   const memory = new MemoryBudget({ maxBytes: 64 * 1024 * kibibyte });
   const { download, writing, pulled } = await start(memory);
   await settled();
-  expect(pulled() * pieceBytes).toBe(2 * 1024 * kibibyte);
-  expect(memory.reservedBytes).toBe(2 * 1024 * kibibyte);
+  expect(pulled() * pieceBytes).toBe(1024 * kibibyte);
+  expect(memory.reservedBytes).toBe(1024 * kibibyte);
   writing.open();
   expect(await download.ended).toMatchObject({ result: 'ok' });
   expect(memory.reservedBytes).toBe(0);
