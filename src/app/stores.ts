@@ -6,7 +6,6 @@ import type { LosableIndex } from '../index/rebuilder.ts';
 import { StoredLinks } from '../index/stored-links.ts';
 import { SqliteIndex } from '../index/sqlite/sqlite-index.ts';
 import { StoreLock } from '../index/store-lock.ts';
-import { LastUse } from '../mirror/eviction/last-use.ts';
 import { ScrubProgress } from '../mirror/eviction/scrub-progress.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { ClusterObserver, Observer, StoreObserver } from '../mirror/ports/observer.ts';
@@ -22,7 +21,7 @@ import { RemovalReserve } from '../storage/filesystem/removal-reserve.ts';
 import { StoreScan } from '../storage/filesystem/scan/store-scan.ts';
 import { StateFile } from '../storage/filesystem/state-file.ts';
 import { storeIdIn } from '../storage/filesystem/store-id.ts';
-import { scrubFile, useFile } from '../storage/layout.ts';
+import { scrubFile } from '../storage/layout.ts';
 import type { Part } from './lifecycle.ts';
 import { redisSettingsOf } from './cluster/redis-settings.ts';
 
@@ -50,7 +49,6 @@ export interface Stores {
   readonly store: FileBlobStore;
   readonly records: FileRecordStore;
   readonly scrubbing: ScrubProgress;
-  readonly lastUse: LastUse;
   /** Reads the store ahead for a rebuild, where it is on this machine's disk. */
   readonly scan: ((waiting: Waiting) => StoreScan) | undefined;
   /** On the disk of an index that is a file. */
@@ -71,12 +69,10 @@ export function createStores({ storage, index }: Config, deps: StoresDeps): Stor
       : undefined;
   const store = new FileBlobStore({ path, observer, clock, failpoint, files, hold, changes });
   const records = new FileRecordStore({ path, observer, failpoint, files, hold, changes });
-  const fileIn = (name: string): StateFile => stateFileIn(path, name, { files, observer, hold });
-  const scrubbing = new ScrubProgress({ clock, observer, file: fileIn(scrubFile) });
-  const lastUse = new LastUse({ observer, file: fileIn(useFile) });
+  const scrubbing = scrubProgressIn(path, { files, clock, observer, hold });
   const scanned = { path, store, records, observer };
   const scan = deps.files === nodeFiles ? (waiting: Waiting) => new StoreScan({ ...scanned, ...waiting }) : undefined;
-  const contents = { lock, store, records, scrubbing, lastUse, changes, scan };
+  const contents = { lock, store, records, scrubbing, changes, scan };
   const common = { observer, clock, runs: lock, keep };
   if (index.driver === 'sqlite') {
     const file = `${index.path}.reserve`;
@@ -98,13 +94,17 @@ export function createStores({ storage, index }: Config, deps: StoresDeps): Stor
 }
 
 /** Two times and a digest. */
-const maxStateBytes = 1_024;
+const maxScrubBytes = 1_024;
 
-function stateFileIn(
+function scrubProgressIn(
   path: string,
-  name: string,
-  deps: Pick<StoresDeps, 'observer' | 'files'> & { readonly hold: () => Promise<void> },
-): StateFile {
+  {
+    clock,
+    observer,
+    ...deps
+  }: Pick<StoresDeps, 'clock' | 'observer' | 'files'> & { readonly hold: () => Promise<void> },
+): ScrubProgress {
   const folders = new DurableFolders(deps);
-  return new StateFile({ ...deps, path, name, maxBytes: maxStateBytes, folders, failpoint: undefined });
+  const named = { ...deps, path, name: scrubFile, maxBytes: maxScrubBytes, folders, failpoint: undefined, observer };
+  return new ScrubProgress({ clock, observer, file: new StateFile(named) });
 }

@@ -13,18 +13,16 @@ import {
   type RecordStore,
 } from '../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../mirror/ports/repository-id.ts';
-import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
+import type { Index, IndexedContent } from '../mirror/ports/store-index.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import type { Digest } from '../oci/digest.ts';
 import { type ImageFacts, imageFactsOf, maxManifestBytes, namedBy } from '../oci/manifest.ts';
 import type { Tag } from '../oci/reference.ts';
 
 /** An index that can be rebuilt from the store. */
-export interface RebuildableIndex {
+export interface RebuildableIndex extends Pick<Index, 'recordLink'> {
   /** Adds content that the store has; it may be in the index already. */
   recordStoredContent(content: IndexedContent): void;
-  /** Likewise, a link. */
-  recordStoredLink(link: Link): void;
   /** Adds a tag from its record. A write by the mirror since the start is newer, and is kept. */
   recordStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void;
   /** Resolves when the buffered writes are in the index, or the disk refused them. @throws when the rebuild cannot go on for now */
@@ -150,7 +148,7 @@ async function indexRecord(key: RecordKey, value: unknown, context: RebuildConte
 }
 
 function indexBlob(repositoryId: RepositoryId, digest: Digest, { size }: BlobRecord, { index }: RebuildContext): void {
-  index.recordStoredLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
+  index.recordLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
 }
 
 async function indexManifest(
@@ -160,7 +158,7 @@ async function indexManifest(
   context: RebuildContext,
 ): Promise<void> {
   const { mediaType, size, firstServedAtMs } = record;
-  context.index.recordStoredLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
+  context.index.recordLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
   if (context.readManifests.has(digest)) return;
   context.readManifests.add(digest);
   const facts = await context.manifest(digest);

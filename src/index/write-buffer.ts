@@ -1,10 +1,8 @@
-import { blockBytes, type DiskUse, type RecordKey } from '../mirror/ports/record-store.ts';
+import type { RecordKey } from '../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../mirror/ports/repository-id.ts';
-import type { Index, IndexedContent, Link } from '../mirror/ports/store-index.ts';
+import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
 import type { Digest } from '../oci/digest.ts';
-import type { Tag } from '../oci/reference.ts';
-import { BufferedRows, type BufferedTag, type BufferWriter, NameBuffer, type Slice } from './buffer-writer.ts';
-import type { RebuildableIndex } from './rebuild.ts';
+import { BufferedRows, type BufferedTag, type BufferWriter, type Slice } from './buffer-writer.ts';
 
 /**
  * Which buffered writes are applied before a query. `rows`: content, uses, links and tags, a few for each request; `evictions`: also the
@@ -208,84 +206,95 @@ function removeWhere<Value>(writes: Map<string, Value>, matches: (value: Value) 
   return removed.map(([, value]) => value);
 }
 
-type Writes = Pick<
-  Index & RebuildableIndex,
-  | 'recordContent'
-  | 'recordStoredContent'
-  | 'recordUse'
-  | 'recordRepositoryUse'
-  | 'recordLink'
-  | 'recordStoredLink'
-  | 'recordTag'
-  | 'recordStoredTag'
-  | 'forgetTag'
->;
+interface Unwritten {
+  readonly names: readonly Digest[];
+  /** How many of them are in the file. */
+  readonly written: number;
+}
 
-/** The writes of an index that are buffered in memory for a moment. */
-export abstract class BufferedIndex implements Writes {
-  /** Bounded to the names in 50 of the largest manifests, about 10 MB. */
-  protected readonly pending = new WriteBuffer({ maxNames: 50_000 });
+/**
+ * The digests that manifests name, until they are in the file. One manifest names up to a thousand, so they are written after everything
+ * else, and queries look them up here instead of waiting for the write.
+ */
+export class NameBuffer {
+  readonly #maxNames: number;
+  readonly #byParent = new Map<Digest, Unwritten>();
+  readonly #byChild = new Map<Digest, Set<Digest>>();
+  #count = 0;
+  #writtenCount = 0;
+  #hasDropped = false;
 
-  /** What a running rebuild may have seen before. */
-  protected readonly evictedInRebuild = new Set<Digest>();
-
-  /** By the mirror since the start. What is recorded twice counts twice: rather too much than too little. */
-  protected recorded: DiskUse = { bytes: 0, files: 0 };
-
-  /** Called after each buffered write. */
-  protected abstract written(): void;
-
-  recordContent(content: IndexedContent): void {
-    this.evictedInRebuild.delete(content.digest);
-    this.#grow(Math.ceil(content.size / blockBytes));
-    this.pending.addContent(content);
-    this.written();
+  /** @param maxNames how many names may wait, over all manifests; those of further manifests are not indexed. */
+  constructor({ maxNames }: { readonly maxNames: number }) {
+    this.#maxNames = maxNames;
   }
 
-  /** What was evicted since the store was listed is not in it any more. */
-  recordStoredContent(content: IndexedContent): void {
-    if (this.evictedInRebuild.has(content.digest)) return;
-    this.pending.addContent(content);
-    this.written();
+  /** Whether names were dropped since the last `clear`. */
+  get hasDropped(): boolean {
+    return this.#hasDropped;
   }
 
-  recordUse(digest: Digest, atMs: number): void {
-    this.pending.addUse(digest, atMs);
-    this.written();
+  /** How many names are not in the file yet. */
+  get size(): number {
+    return this.#count - this.#writtenCount;
   }
 
-  recordRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
-    this.pending.addRepositoryUse(repositoryId, atMs);
-    this.written();
+  /** @returns whether there was room for them. */
+  add(parent: Digest, names: readonly Digest[]): boolean {
+    if (names.length === 0 || this.#byParent.has(parent)) return true;
+    const hasRoom = this.#count + names.length <= this.#maxNames;
+    this.#hasDropped ||= !hasRoom;
+    if (!hasRoom) return false;
+    this.#byParent.set(parent, { names, written: 0 });
+    this.#count += names.length;
+    for (const child of names) {
+      const parents = this.#byChild.get(child);
+      if (parents) parents.add(parent);
+      else this.#byChild.set(child, new Set([parent]));
+    }
+    return true;
   }
 
-  recordLink(link: Link): void {
-    this.#grow(1);
-    this.recordStoredLink(link);
+  /** The manifests that name `child`, among those whose names wait here. */
+  parentsOf(child: Digest): Iterable<Digest> {
+    return this.#byChild.get(child) ?? [];
   }
 
-  recordStoredLink(link: Link): void {
-    this.pending.addLink(link);
-    this.written();
+  isNamed(child: Digest): boolean {
+    return this.#byChild.has(child);
   }
 
-  recordTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
-    this.#grow(1);
-    this.pending.addTag({ repositoryId, tag, digest, source: 'mirror' });
-    this.written();
+  delete(parent: Digest): void {
+    const unwritten = this.#byParent.get(parent);
+    if (!unwritten) return;
+    this.#byParent.delete(parent);
+    this.#count -= unwritten.names.length;
+    this.#writtenCount -= unwritten.written;
+    for (const child of unwritten.names) {
+      const parents = this.#byChild.get(child);
+      parents?.delete(parent);
+      if (parents?.size === 0) this.#byChild.delete(child);
+    }
   }
 
-  recordStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
-    this.pending.addTag({ repositoryId, tag, digest, source: 'store' });
-    this.written();
+  clear(): void {
+    this.#byParent.clear();
+    this.#byChild.clear();
+    [this.#count, this.#writtenCount, this.#hasDropped] = [0, 0, false];
   }
 
-  forgetTag(repositoryId: RepositoryId, tag: Tag): void {
-    this.pending.addTag({ repositoryId, tag, digest: undefined, source: 'mirror' });
-    this.written();
+  writeSome(writer: BufferWriter, slice: Slice): void {
+    slice.each(this.#byParent, ([parent, unwritten]) => this.#write(writer, parent, unwritten, slice));
   }
 
-  #grow(blocks: number): void {
-    this.recorded = { bytes: this.recorded.bytes + blocks * blockBytes, files: this.recorded.files + 1 };
+  #write(writer: BufferWriter, parent: Digest, unwritten: Unwritten, slice: Slice): void {
+    const { names } = unwritten;
+    const written = unwritten.written + writer.names(parent, names, { from: unwritten.written, slice });
+    slice.wrote(written - unwritten.written, () => {
+      if (this.#byParent.get(parent) !== unwritten) return;
+      if (written === names.length) return this.delete(parent);
+      this.#byParent.set(parent, { names, written });
+      this.#writtenCount += written - unwritten.written;
+    });
   }
 }

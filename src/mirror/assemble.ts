@@ -79,9 +79,9 @@ interface Core extends Required<MirrorParts> {
 
 /** Builds the parts of the mirror and connects them. */
 export function assembleMirror(parts: MirrorParts, limits: MirrorLimits, rules: MirrorRules): AssembledMirror {
-  const { shared = {}, caches = noOtherCaches, redirects = noRedirects, tracing, pins, reserve, lastUse } = parts;
+  const { shared = {}, caches = noOtherCaches, redirects = noRedirects, tracing, pins, reserve } = parts;
   const core = createCore(
-    { ...parts, shared, caches, redirects, tracing, pins, reserve, lastUse },
+    { ...parts, shared, caches, redirects, tracing, pins, reserve },
     limits,
     new CurrentPolicies(policiesOf(rules)),
   );
@@ -192,7 +192,6 @@ function looseRecordsOf(
 function evictedRecords({ records }: MirrorParts, tagRecords: TagRecords): SpaceDeps['records'] {
   return {
     use: records.use.bind(records),
-    growth: records.growth.bind(records),
     remove: (key) => (key.kind === 'tag' ? tagRecords.remove(key.repositoryId, key.tag) : records.remove(key)),
   };
 }

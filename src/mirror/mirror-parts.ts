@@ -38,8 +38,6 @@ export interface MirrorParts {
   readonly caches?: OtherCache;
   /** By default nothing is pinned. */
   readonly pins?: PinnedContent | undefined;
-  /** By default nothing is known of it. */
-  readonly lastUse?: SpaceDeps['lastUse'];
   /** By default nothing can be removed from a disk without a free byte. */
   readonly reserve?: SpaceDeps['reserve'];
   /** By default clients are never redirected. */

@@ -24,7 +24,6 @@ import { isRepository, isTag } from '../oci/reference.ts';
  *     ├── events/<number>.log                             what webhooks have not taken yet, a line for each event
  *     │   events/positions.json                            how far each webhook has got
  *     ├── scrub.json                                       how far the scrubber is, and when it last ended a round
- *     ├── use.json                                         how much of the disk the store uses at most, for a process that has lost its index
  *     ├── pins.json                                        what operators have pinned; pins.damaged.json: what could not be read
  *     ├── changes/<previous epoch>-<epoch>                 what is about to change, for the index: a path on each line
  *     ├── uploads.log                                      what is not uploaded to the shared bucket yet
@@ -44,7 +43,6 @@ export const uploadsFile = 'uploads.log';
 export const storeIdFile = 'store-id';
 export const minutesFile = 'minutes.json';
 export const scrubFile = 'scrub.json';
-export const useFile = 'use.json';
 export const pinsFile = 'pins.json';
 export const damagedPinsFile = 'pins.damaged.json';
 

@@ -209,6 +209,27 @@ test('images that keep names stay while the index is being rebuilt and the store
   expect([...parts.keys()].toSorted()).toEqual(digestsOf(single));
 });
 
+test('while a new index counts the stored files, nothing is stored; afterwards the store keeps its bound', async () => {
+  const { app, files } = await fullAndWithoutIndex();
+  const counted = gate();
+  files.before = async ({ operation, path }) => {
+    if (operation === 'entries' && path.includes('/blobs')) await counted.opened;
+  };
+  const before = [...(await storeOnDisk(app.dataDirectory)).blobs.keys()].toSorted();
+  await app.restart();
+  await pullAll(app, 'team/other', '1');
+  await app.quiet();
+  expect([...(await storeOnDisk(app.dataDirectory)).blobs.keys()].toSorted()).toEqual(before);
+
+  counted.open();
+  await expect.poll(() => indexState(app), pollOptions).toBe('ok');
+  await pullAll(app, 'team/other', '1');
+  await app.quiet();
+  const bytes = async () => (await app.metrics()).sum('layerwell_cache_bytes');
+  await expect.poll(bytes, pollOptions).toBeLessThan(250_000);
+  expect((await app.metrics()).sum('layerwell_cache_evicted_bytes_total')).toBeGreaterThan(0);
+});
+
 test('a second process on the same store exits with 1 and one line that says why, and the first continues', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add('library/app', '1', single);

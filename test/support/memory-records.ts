@@ -30,10 +30,6 @@ export class MemoryRecords implements RecordStore {
     return { bytes: 0, files: 0 };
   }
 
-  growth(): DiskUse {
-    return { bytes: 0, files: 0 };
-  }
-
   async *list(): AsyncIterable<RecordKey> {
     yield* this.#keys.values();
   }

@@ -125,7 +125,7 @@ export class SharedSweep implements Part {
     const { clock, observer, limits } = this.#deps;
     const space = new Space({
       store: { ...unbounded, remove: store.remove },
-      records: { remove: records.remove, use: () => nothing, growth: () => nothing },
+      records: { remove: records.remove, use: () => nothing },
       loose: { ...noLoose, remove: records.remove },
       index,
       clock,

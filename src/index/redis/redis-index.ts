@@ -128,6 +128,7 @@ export class RedisIndex implements Index, Catalogue, CatalogueLists, LosableInde
   whenLost = ({ signal }: Waiting): Promise<void> => this.#tenure.loss.wait(signal);
 
   isCounted = async (): Promise<boolean> => this.#tenure.counting.isReached;
+
   whenCounted = ({ signal }: Waiting): Promise<void> => this.#tenure.counting.wait(signal);
 
   beginRebuild = (): void => this.#tenure.beginRebuild();
@@ -186,7 +187,6 @@ export class RedisIndex implements Index, Catalogue, CatalogueLists, LosableInde
     this.#written();
   }
 
-  recordStoredLink = (link: Link): void => this.recordLink(link);
   recordTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
     this.#pending.addTag({ repositoryId, tag, digest, source: 'mirror' });
     this.#written();

@@ -1,9 +1,14 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Observer, StoreObserver } from '../../mirror/ports/observer.ts';
+import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
+import type { Index, IndexedContent, Link } from '../../mirror/ports/store-index.ts';
+import type { Digest } from '../../oci/digest.ts';
+import type { Tag } from '../../oci/reference.ts';
 import { Slice, type SliceLimits } from '../buffer-writer.ts';
+import type { RebuildableIndex } from '../rebuild.ts';
 import { type FreePages, isDamage, inTransaction, type RowWriter } from './rows.ts';
-import type { Depth, WriteBuffer } from '../write-buffer.ts';
+import { type Depth, WriteBuffer } from '../write-buffer.ts';
 
 /** How long a write may wait in the buffer. */
 const flushDelayMs = 200;
@@ -226,5 +231,70 @@ export class BufferFlusher {
     if (pending.sizeOf('evictions') <= maxPending) return;
     pending.clear();
     this.#hasDroppedWrites = true;
+  }
+}
+
+type Writes = Pick<
+  Index & RebuildableIndex,
+  | 'recordContent'
+  | 'recordStoredContent'
+  | 'recordUse'
+  | 'recordRepositoryUse'
+  | 'recordLink'
+  | 'recordTag'
+  | 'recordStoredTag'
+  | 'forgetTag'
+>;
+
+/** The writes of an index that are buffered in memory for a moment. */
+export abstract class BufferedIndex implements Writes {
+  /** Bounded to the names in 50 of the largest manifests, about 10 MB. */
+  protected readonly pending = new WriteBuffer({ maxNames: 50_000 });
+
+  /** What a running rebuild may have seen before. */
+  protected readonly evictedInRebuild = new Set<Digest>();
+
+  /** Called after each buffered write. */
+  protected abstract written(): void;
+
+  recordContent(content: IndexedContent): void {
+    this.evictedInRebuild.delete(content.digest);
+    this.pending.addContent(content);
+    this.written();
+  }
+
+  /** What was evicted since the store was listed is not in it any more. */
+  recordStoredContent(content: IndexedContent): void {
+    if (!this.evictedInRebuild.has(content.digest)) this.recordContent(content);
+  }
+
+  recordUse(digest: Digest, atMs: number): void {
+    this.pending.addUse(digest, atMs);
+    this.written();
+  }
+
+  recordRepositoryUse(repositoryId: RepositoryId, atMs: number): void {
+    this.pending.addRepositoryUse(repositoryId, atMs);
+    this.written();
+  }
+
+  recordLink(link: Link): void {
+    this.pending.addLink(link);
+    this.written();
+  }
+
+  recordTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+    this.pending.addTag({ repositoryId, tag, digest, source: 'mirror' });
+    this.written();
+  }
+
+  recordStoredTag(repositoryId: RepositoryId, tag: Tag, digest: Digest): void {
+    this.pending.addTag({ repositoryId, tag, digest, source: 'store' });
+    this.written();
+  }
+
+  forgetTag(repositoryId: RepositoryId, tag: Tag): void {
+    this.pending.addTag({ repositoryId, tag, digest: undefined, source: 'mirror' });
+    this.written();
   }
 }

@@ -1,6 +1,4 @@
-import type { Digest } from '../../oci/digest.ts';
 import { anyGlobMatcher } from '../../oci/reference.ts';
-import type { ChangedThings } from '../look-again.ts';
 import type { IndexFile } from './buffer-flusher.ts';
 import { CatalogueReader } from './catalogue/catalogue-reader.ts';
 import { FreePages, RowWriter, type RowWriterDeps } from './rows.ts';
@@ -14,8 +12,6 @@ export interface OpenView extends OpenedDatabase {
   readonly lists: CatalogueReader;
   readonly remover: RowRemover;
   readonly file: IndexFile;
-  /** What may have changed in the store since the index was written; undefined: anything may have. */
-  readonly unsure: ReadonlySet<Digest> | undefined;
 }
 
 export type OpenViewOptions = Omit<OpenDatabaseOptions, 'isKept'> & TimedQueriesDeps & Pick<RowWriterDeps, 'epoch'>;
@@ -36,10 +32,5 @@ export async function openView(
     lists: new CatalogueReader({ ...options, ...opened }),
     remover: new RowRemover(opened),
     file: { database, writer, pages },
-    unsure: opened.changed && digestsIn(opened.changed),
   };
-}
-
-function digestsIn({ contents, records }: ChangedThings): ReadonlySet<Digest> {
-  return new Set([...contents, ...records.flatMap((key) => ('digest' in key ? key.digest : []))]);
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../../mirror/ports/clock.ts';
 import type { Observer, StoreObserver } from '../../mirror/ports/observer.ts';
-import type { DiskUse, RecordKey } from '../../mirror/ports/record-store.ts';
+import type { RecordKey } from '../../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type {
   Catalogue,
@@ -17,8 +17,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { Completion } from '../../mirror/concurrency/abortable-wait.ts';
 import { isDamage } from './rows.ts';
-import { BufferFlusher } from './buffer-flusher.ts';
-import { BufferedIndex } from '../write-buffer.ts';
+import { BufferedIndex, BufferFlusher } from './buffer-flusher.ts';
 import { closeForGood, type IndexFiles, openDatabase, replaceDatabase, type StoreRuns } from './open-database.ts';
 import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
 import { databaseBytes } from './view-reader.ts';
@@ -101,8 +100,9 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
   }
   whenLost = ({ signal }: Waiting): Promise<void> => this.#loss.wait(signal);
   settled = (): Promise<void> => this.#flusher.settle();
-  isCounted = async (): Promise<boolean> => this.#completion.isReached && !this.#flusher.isBehind;
+  isCounted = async (): Promise<boolean> => this.#counting.isReached && !this.#flusher.isBehind;
   whenCounted = ({ signal }: Waiting): Promise<void> => this.#counting.wait(signal);
+
   beginRebuild(): void {
     this.#isLostSinceRebuildBegan = false;
   }
@@ -135,9 +135,10 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
 
   isComplete = async (): Promise<boolean> => this.#completion.isReached;
   whenComplete = ({ signal }: Waiting): Promise<void> => this.#completion.wait(signal);
+
   /** Without `storage.keep` also during a rebuild: then of what it has seen. */
-  knowsEvictable = async (): Promise<boolean> => this.#completion.isReached || !this.#deps.keep?.length;
-  growth = (): DiskUse | undefined => (this.#flusher.isBehind ? undefined : this.recorded);
+  knowsEvictable = async (): Promise<boolean> =>
+    this.#completion.isReached || (this.#counting.isReached && !this.#deps.keep?.length);
 
   async borrowableLinks(repositoryId: RepositoryId, digest: Digest, kind: Link['kind']): Promise<readonly Link[]> {
     const parents = this.pending.parentsOf(digest);
@@ -287,8 +288,7 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
 
   protected written = (): void => this.#flusher.writeBuffered();
   get #steps(): Steps {
-    const { pending, needsRebuild } = this;
-    return { pending, flusher: this.#flusher, changes: this.#deps.changes, isComplete: !needsRebuild };
+    return { pending: this.pending, flusher: this.#flusher, changes: this.#deps.changes };
   }
 
   #open(): OpenView {

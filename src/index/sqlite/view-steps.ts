@@ -18,12 +18,7 @@ export interface Steps {
   readonly flusher: Pick<BufferFlusher, 'ready' | 'wrote'>;
   /** Where it is noted what is about to be removed from the store; absent: it is not noted. */
   readonly changes: StoreChanges | undefined;
-  /** Whether everything that may have changed in the store was looked at. */
-  readonly isComplete: boolean;
 }
-
-/** How many contents are looked at for those that a rebuild has seen. */
-const mostLookedAt = 2_000;
 
 /** Lets others have their turn. The file may be written to when it resolves, until the caller waits again. */
 async function turn(flusher: Pick<BufferFlusher, 'ready'>): Promise<void> {
@@ -40,30 +35,21 @@ async function notedBefore(
   await turn(flusher);
 }
 
-/**
- * Evictable content after `after`, at most `limit` items. While the index is not complete, only what the store is known to have: to evict what
- * is gone would make no room.
- */
+/** Evictable content after `after`, at most `limit` items. */
 export async function evictableOf(
-  view: OpenView,
-  { pending, flusher, isComplete }: Steps,
+  { reader }: OpenView,
+  { pending, flusher }: Steps,
   { limit, after }: EvictableOptions,
 ): Promise<readonly EvictableContent[]> {
   const found: EvictableContent[] = [];
-  for (let [from, looked] = [after, 0]; found.length < limit && looked < mostLookedAt; ) {
-    const page = view.reader.evictable(limit, from);
-    const known = isComplete ? page : page.filter(({ digest }) => isKnownToBeStored(view, digest));
-    found.push(...known.filter(({ digest }) => !pending.isNamed(digest)));
+  for (let from = after; found.length < limit; ) {
+    const page = reader.evictable(limit, from);
+    found.push(...page.filter(({ digest }) => !pending.isNamed(digest)));
     from = page.at(-1);
-    if (!isComplete) looked += page.length;
     if (page.length < limit) break;
     if (found.length < limit) await turn(flusher);
   }
   return found.slice(0, limit);
-}
-
-function isKnownToBeStored({ unsure, remover, rebuild }: OpenView, digest: Digest): boolean {
-  return unsure?.has(digest) === false || remover.isSeen(digest, rebuild);
 }
 
 /**

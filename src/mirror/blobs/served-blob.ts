@@ -247,7 +247,6 @@ export function withoutUnreadable(records: RecordStore, observer: Pick<Observer,
     remove: (key) => records.remove(key),
     list: (which) => records.list(which),
     use: () => records.use(),
-    growth: () => records.growth(),
   };
 }
 

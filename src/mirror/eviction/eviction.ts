@@ -5,7 +5,7 @@ import { parallel } from '../concurrency/parallel.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
-import { blockBytes, type DiskUse, distinctRecords, type RecordKey, type RecordStore } from '../ports/record-store.ts';
+import { distinctRecords, type RecordKey, type RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { EvictableContent, EvictionPosition, Index } from '../ports/store-index.ts';
 
@@ -37,8 +37,6 @@ export interface EvictionDeps {
   readonly observer: Pick<Observer, 'evicted' | 'internalError'>;
   /** Removes evicted content and records from the caches in memory, but not what was kept since the mark. */
   readonly onEvicted: (records: readonly RecordKey[], digest: Digest | undefined, since: number) => void;
-  /** Called with how much of the disk evicted content and its records took. */
-  readonly onGone?: ((use: DiskUse) => void) | undefined;
   /** Absent: nothing is pulled meanwhile. */
   readonly kept?: KeptMeanwhile | undefined;
   /** Absent: nothing is pinned. */
@@ -125,8 +123,7 @@ export class Eviction {
     const remove = (keys: readonly RecordKey[]) => this.#removed(content, keys);
     const keys = await removeEverywhere(this.#deps, { digest, forget, remove });
     if (!keys) return false;
-    const { isManifest, size, diskBytes } = content;
-    this.#deps.onGone?.({ bytes: diskBytes + keys.length * blockBytes, files: 1 + keys.length });
+    const { isManifest, size } = content;
     this.#deps.observer.evicted({ reason, bytes: size, content: { isManifest, records: keys } });
     return true;
   }

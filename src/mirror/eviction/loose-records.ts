@@ -118,10 +118,6 @@ export class LooseRecords implements RecordStore {
     return this.#deps.records.use();
   }
 
-  growth(): DiskUse {
-    return this.#deps.records.growth();
-  }
-
   /**
    * Removes up to `limit` records without stored content, least recently used first, but none of the newest.
    * @returns how many were removed.

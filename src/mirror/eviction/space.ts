@@ -3,7 +3,7 @@ import type { Digest } from '../../oci/digest.ts';
 import { abortable, StoreWatch } from '../concurrency/abortable-wait.ts';
 import type { LooseRecords } from './loose-records.ts';
 import { StaleRepositories } from './stale-repositories.ts';
-import { type Shortage, type SpaceLimits, StoreMeter, type StoreMeterDeps } from './store-meter.ts';
+import { type Shortage, type SpaceLimits, StoreMeter } from './store-meter.ts';
 import {
   Eviction,
   type EvictionDeps,
@@ -34,14 +34,12 @@ export interface SpaceDeps {
     BlobStore,
     'remove' | 'isBeingRead' | 'pendingBytes' | 'partialBytes' | 'pendingFiles' | 'freeSpace' | 'dropPartial'
   >;
-  readonly records: Pick<RecordStore, 'remove' | 'use' | 'growth'>;
+  readonly records: Pick<RecordStore, 'remove' | 'use'>;
   readonly loose: Pick<LooseRecords, 'contentRemoved' | 'drop' | 'dropFormerlyNeeded' | 'sweep' | 'remove'>;
   readonly index: Index;
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'evicted' | 'internalError'>;
   readonly limits: SpaceLimits;
-  /** Absent: without an index nothing is known of the use. */
-  readonly lastUse?: StoreMeterDeps['lastUse'];
   /** Content that was not pulled for this long is evicted, even with free space. */
   readonly unusedForMs: number;
   readonly onEvicted: EvictionDeps['onEvicted'];
@@ -91,7 +89,7 @@ export class Space {
       deps.onEvicted(records, digest, since);
       deps.loose.contentRemoved(records);
     };
-    this.#eviction = new Eviction({ ...deps, onEvicted, onGone: (use) => this.#meter.removed(use) });
+    this.#eviction = new Eviction({ ...deps, onEvicted });
     this.#staleRepositories = new StaleRepositories({ ...deps, onEvicted });
     this.#time = new TimePassed(deps.clock);
   }
@@ -104,7 +102,7 @@ export class Space {
   reserve(bytes: number): Promise<Reservation | undefined> {
     if (this.watch.hangs) return Promise.resolve(undefined);
     const reserving = this.#inTurn(async () =>
-      (await this.#meter.canTell()) && (await this.#makeRoom(bytes)) ? this.#promise(bytes) : undefined,
+      (await this.#deps.index.isCounted()) && (await this.#makeRoom(bytes)) ? this.#promise(bytes) : undefined,
     );
     return this.watch.whileProgressing(reserving, (late) => late?.release());
   }
@@ -197,7 +195,6 @@ export class Space {
     await this.#removing(() => store.dropPartial({ bytes: 0, leftBeforeMs }));
     await loose.sweep({ signal });
     this.#staleRepositories.recheck();
-    this.#meter.recheckNote();
     while (!signal.aborted && (await this.#inTurn(() => this.#freeSome(0))) === 'freed');
     const usedBeforeMs = nowMs - unusedForMs;
     // A rebuilt index knows when a blob was written, not when it was last pulled.
@@ -258,8 +255,8 @@ export class Space {
   async #freeSome(wantedBytes: number): Promise<'enough' | 'freed' | 'impossible'> {
     const { store, loose } = this.#deps;
     const shortage = await this.#meter.shortage(wantedBytes, () => this.#promisedBytes);
-    const { bytesNeeded, filesNeeded, inodesNeeded, measured, evictable } = shortage;
-    if (bytesNeeded === 0 && filesNeeded === 0) return (await this.#meter.mayGrow(shortage)) ? 'enough' : 'impossible';
+    const { shortBytes, bytesNeeded, filesNeeded, inodesNeeded, measured, evictable } = shortage;
+    if (bytesNeeded === 0 && filesNeeded === 0) return shortBytes === 0 ? 'enough' : 'impossible';
     await this.#deps.reserve?.giveBack();
     const needed = { bytes: Math.max(1, bytesNeeded), leftBeforeMs: -Infinity };
     const records = Math.min(recordsPerStep, Math.max(filesNeeded, Math.ceil(bytesNeeded / blockBytes)));

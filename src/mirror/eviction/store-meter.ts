@@ -1,22 +1,22 @@
-import { atStart, type KnownUse, type LastUse, mostUsed, mostUse, type UseBounds } from './last-use.ts';
 import type { BlobStore, FreeSpace } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import { blockBytes, type DiskUse, type RecordStore } from '../ports/record-store.ts';
 import type { Index, Totals } from '../ports/store-index.ts';
 
 /** What the store may take of the disk. */
-export interface SpaceLimits extends UseBounds {
+export interface SpaceLimits {
+  readonly maxBytes: number;
   readonly minFreeBytes: number;
+  /** Files and folders. */
+  readonly maxFiles: number;
 }
 
 export interface StoreMeterDeps {
   readonly store: Pick<BlobStore, 'pendingBytes' | 'pendingFiles' | 'freeSpace'>;
-  readonly records: Pick<RecordStore, 'use' | 'growth'>;
-  readonly index: Pick<Index, 'totals' | 'fileBytes' | 'isCounted' | 'growth'>;
+  readonly records: Pick<RecordStore, 'use'>;
+  readonly index: Pick<Index, 'totals' | 'fileBytes'>;
   readonly clock: Clock;
   readonly limits: SpaceLimits;
-  /** Absent: without an index nothing is known of the use. */
-  readonly lastUse?: Pick<LastUse, 'load' | 'note'> | undefined;
 }
 
 /** How much room is missing for a write, and how much must be freed for it. */
@@ -30,20 +30,14 @@ export interface Shortage {
   /** The part of `filesNeeded` that the disk itself is short of, also because of other programs. */
   readonly inodesNeeded: number;
   readonly measured: Measured;
-  /** What the store uses after the write, at most. */
-  readonly most: DiskUse;
 }
 
-/** Of the disk, before something is removed. */
 interface Measured {
   /** Free and used. */
   readonly togetherBytes: number;
-  /** Otherwise what is used is the most that it can be. */
-  readonly isExact: boolean;
   readonly nowMs: number;
 }
 
-const nothing: DiskUse = { bytes: 0, files: 0 };
 /** A blob and the record of its link. */
 const filesOfBlob = 2;
 
@@ -51,11 +45,6 @@ const filesOfBlob = 2;
 export class StoreMeter {
   readonly #deps: StoreMeterDeps;
   readonly #freedLately = new FreedLately();
-  /** By eviction, since the start. */
-  #removed = nothing;
-  #known: (KnownUse & { readonly isGuess: boolean }) | undefined;
-  /** Up to here nothing is to be noted. */
-  #noted = nothing;
 
   constructor(deps: StoreMeterDeps) {
     this.#deps = deps;
@@ -63,21 +52,17 @@ export class StoreMeter {
 
   /** What the store uses of the disk now. */
   async use(): Promise<DiskUse> {
-    const { storedBytes, pendingBytes, files } = await measureUse(
-      this.#deps,
-      () => 0,
-      () => this.#removed,
-    );
+    const { storedBytes, pendingBytes, files } = await measureUse(this.#deps, () => 0);
     return { bytes: storedBytes + pendingBytes, files };
   }
 
   /** @param promised bytes that are reserved for running downloads and not written yet. */
   async shortage(wantedBytes: number, promised: () => number): Promise<Shortage> {
     const { store, limits, clock } = this.#deps;
-    const [{ totals, others, storedBytes, pendingBytes, promisedBytes, files, isExact }, { bytes: freeBytes, inodes }] =
-      await Promise.all([this.#measure(promised, wantedBytes), store.freeSpace()]);
+    const [{ totals, others, storedBytes, pendingBytes, promisedBytes, files }, { bytes: freeBytes, inodes }] =
+      await Promise.all([measureUse(this.#deps, promised), store.freeSpace()]);
     const use = { storedBytes, pendingBytes: pendingBytes + promisedBytes, freeBytes: freeBytes - promisedBytes };
-    const measured = { togetherBytes: freeBytes + storedBytes + pendingBytes, isExact, nowMs: clock.monotonicMs() };
+    const measured = { togetherBytes: freeBytes + storedBytes + pendingBytes, nowMs: clock.monotonicMs() };
     const soonFree = use.freeBytes + this.#freedLately.unshownBytes(measured);
     const inodesNeeded = inodesToFree(inodes);
     return {
@@ -87,53 +72,7 @@ export class StoreMeter {
       filesNeeded: Math.max(0, files + (wantedBytes > 0 ? filesOfBlob : 0) - limits.maxFiles, inodesNeeded),
       inodesNeeded,
       measured,
-      most: {
-        bytes: use.storedBytes + use.pendingBytes + wantedBytes,
-        files: files + (wantedBytes > 0 ? filesOfBlob : 0),
-      },
     };
-  }
-
-  /** Whether it is known how much the store uses, or at most uses. */
-  async canTell(): Promise<boolean> {
-    const { index } = this.#deps;
-    return (await index.isCounted()) || index.growth?.() !== undefined;
-  }
-
-  /** Notes that content was evicted with its records. */
-  removed(use: DiskUse): void {
-    this.#removed = sumOf(this.#removed, use);
-  }
-
-  /**
-   * While the totals are not known: the most that it can be. Where nothing was noted the store counts as full; for something small, which is
-   * written without a reservation, nothing is evicted on a guess.
-   */
-  async #measure(promised: () => number, wantedBytes: number): Promise<StoreUse> {
-    const { limits, lastUse } = this.#deps;
-    const use = await measureUse(this.#deps, promised, () => this.#removed);
-    const { added, isExact, storedBytes, files, pendingFiles } = use;
-    if (!added) return use;
-    if (isExact) this.#known = { bytes: storedBytes, files: files - pendingFiles, added, isGuess: false };
-    const last = this.#known ? undefined : await lastUse?.load();
-    this.#known ??= { ...atStart(use, last ?? mostUse(limits), { added, limits }), isGuess: last === undefined };
-    if (isExact || (this.#known.isGuess && wantedBytes === 0)) return use;
-    return { ...use, ...mostUsed(this.#known, use, added) };
-  }
-
-  /** To be called before the store grows: there must be room, and a note of it on the disk. */
-  async mayGrow({ shortBytes, most, measured: { isExact } }: Shortage): Promise<boolean> {
-    const { lastUse, limits } = this.#deps;
-    if (shortBytes > 0) return false;
-    if (!lastUse || (most.bytes <= this.#noted.bytes && most.files <= this.#noted.files)) return true;
-    const noted = await lastUse.note({ most, isExact }, limits);
-    this.#noted = noted ?? this.#noted;
-    return noted !== undefined;
-  }
-
-  /** From now on the note is checked anew: the store may use less. */
-  recheckNote(): void {
-    this.#noted = nothing;
   }
 
   /** Notes that `bytes` were removed after `measured`. */
@@ -183,15 +122,7 @@ export function inodesToFree(inodes: FreeSpace['inodes']): number {
 /** The size of an empty index: its write-ahead log and its tables. It is not counted. */
 const emptyIndexBytes = 4 * 1024 * 1024;
 
-function sumOf(one: DiskUse, other: DiskUse, sign: 1 | -1 = 1): DiskUse {
-  return { bytes: one.bytes + sign * other.bytes, files: one.files + sign * other.files };
-}
-
 interface StoreUse {
-  /** Whether the index has seen all of the store. */
-  readonly isExact: boolean;
-  /** By writes since the start, without what is pending, less what was removed; undefined if the index cannot tell. */
-  readonly added: DiskUse | undefined;
   readonly totals: Totals;
   /** Of folders, and of records that no index counts. */
   readonly others: DiskUse;
@@ -201,7 +132,6 @@ interface StoreUse {
   readonly pendingBytes: number;
   /** Reserved for running downloads and not written yet. */
   readonly promisedBytes: number;
-  readonly pendingFiles: number;
   /** Files and folders of all of these. */
   readonly files: number;
 }
@@ -214,11 +144,11 @@ const mostMeasurements = 3;
  * Measures the disk use of the whole store, which `storage.maxSize` and `storage.maxFiles` bound. A blob that is committed during a measurement
  * is counted twice by it, but never missed: for a large one it is made again, or as much would be evicted without need.
  */
-async function measureUse(deps: StoreMeterDeps, promised: () => number, removed: () => DiskUse): Promise<StoreUse> {
+async function measureUse(deps: StoreMeterDeps, promised: () => number): Promise<StoreUse> {
   const arriving = () => ({ pendingBytes: deps.store.pendingBytes(), promisedBytes: promised() });
   for (let measurement = 1; ; measurement += 1) {
     const before = arriving();
-    const use = await measureOnce(deps, before, removed);
+    const use = await measureOnce(deps, before);
     const isSettled = bytesOf(before) - bytesOf(arriving()) < largeBytes;
     if (isSettled || measurement === mostMeasurements) return use;
   }
@@ -230,30 +160,18 @@ function bytesOf({ pendingBytes, promisedBytes }: Arriving): number {
   return pendingBytes + promisedBytes;
 }
 
-/** What is recorded during a measurement counts as added after it, what is removed as removed before: it is never missed. */
-async function measureOnce(
-  { store, records, index }: StoreMeterDeps,
-  arriving: Arriving,
-  removed: () => DiskUse,
-): Promise<StoreUse> {
+async function measureOnce({ store, records, index }: StoreMeterDeps, arriving: Arriving): Promise<StoreUse> {
   const { pendingBytes, promisedBytes } = arriving;
   const pendingFiles = store.pendingFiles();
-  const growth = index.growth?.();
-  const wasExact = await index.isCounted();
-  const [totals, allIndexBytes] = await Promise.all([index.totals(), index.fileBytes()]);
-  const isExact = wasExact && (await index.isCounted());
-  const indexBytes = Math.max(0, allIndexBytes - emptyIndexBytes);
+  const [totals, indexBytes] = await Promise.all([index.totals(), index.fileBytes()]);
   const others: DiskUse = records.use();
-  const written = growth && sumOf(sumOf(growth, records.growth()), { bytes: indexBytes, files: 0 });
   return {
-    isExact,
-    added: written && sumOf(written, removed(), -1),
     totals,
     others,
-    storedBytes: totals.diskBytes + totals.records * blockBytes + others.bytes + indexBytes,
+    storedBytes:
+      totals.diskBytes + totals.records * blockBytes + others.bytes + Math.max(0, indexBytes - emptyIndexBytes),
     pendingBytes: pendingBytes + pendingFiles * blockBytes,
     promisedBytes,
-    pendingFiles,
     files: totals.manifests + totals.blobs + totals.records + others.files + pendingFiles,
   };
 }
@@ -271,12 +189,10 @@ class FreedLately {
   #bytes = 0;
   #beforeBytes = 0;
   #sinceMs = -Infinity;
-  #isExact = true;
 
   /** @param measured before the bytes were removed. */
-  note(bytes: number, { togetherBytes, nowMs, isExact }: Measured): void {
-    if (nowMs - this.#sinceMs >= shownWithinMs || isExact !== this.#isExact) {
-      this.#isExact = isExact;
+  note(bytes: number, { togetherBytes, nowMs }: Measured): void {
+    if (nowMs - this.#sinceMs >= shownWithinMs) {
       this.#bytes = 0;
       this.#beforeBytes = togetherBytes;
       this.#sinceMs = nowMs;
@@ -285,8 +201,8 @@ class FreedLately {
   }
 
   /** Bytes that do not show yet. If less than half is missing it counts as none: records and partly filled blocks make such a difference. */
-  unshownBytes({ togetherBytes, nowMs, isExact }: Measured): number {
-    if (nowMs - this.#sinceMs >= shownWithinMs || isExact !== this.#isExact) return 0;
+  unshownBytes({ togetherBytes, nowMs }: Measured): number {
+    if (nowMs - this.#sinceMs >= shownWithinMs) return 0;
     const missingBytes = Math.min(this.#bytes, this.#beforeBytes - togetherBytes);
     return missingBytes > this.#bytes / 2 ? missingBytes : 0;
   }

@@ -26,8 +26,6 @@ export interface RecordStore {
   list(which?: ListedRecords): AsyncIterable<RecordKey>;
   /** The disk use that is known: of the records' folders, and of the records that no index counts (neither links nor tags). */
   use(): DiskUse;
-  /** How much of that was added by writes and removals since the start, not found by listing; it may be negative. */
-  growth(): DiskUse;
 }
 
 /** Which records there are, read from the store itself: for use without an index. */

@@ -2,7 +2,7 @@ import type { Digest } from '../../oci/digest.ts';
 import type { ImageFacts } from '../../oci/manifest.ts';
 import type { MediaType } from '../../oci/media-types.ts';
 import type { Tag } from '../../oci/reference.ts';
-import type { DiskUse, RecordKey } from './record-store.ts';
+import type { RecordKey } from './record-store.ts';
 import type { RepositoryId } from './repository-id.ts';
 import type { Waiting } from './waiting.ts';
 
@@ -98,13 +98,8 @@ export interface Index {
   forget(digest: Digest): Promise<readonly RecordKey[]>;
   /** Drops the links and tags of a repository. @returns their records. */
   forgetRepository(repositoryId: RepositoryId): Promise<readonly RecordKey[]>;
-  /** Whether the totals are those of the store: not while the index may lack something. */
+  /** Whether the totals are those of the store. A new index first has to count what is stored. */
   isCounted(): Promise<boolean>;
-  /**
-   * While the totals are not known: how much of the disk the `record…` methods have added since the start, whatever was forgotten since.
-   * Absent, or undefined, if that is not known either.
-   */
-  growth?(): DiskUse | undefined;
   /** Whether the index has everything the store has. During a rebuild, links and the names in manifests may still be missing. */
   isComplete(): Promise<boolean>;
   /** Resolves once the index is complete: at once, or when a running rebuild has ended. */

@@ -117,10 +117,6 @@ export class FileRecordStore implements RecordStore, RecordFolders {
     return this.#use.total;
   }
 
-  growth(): DiskUse {
-    return this.#use.growth;
-  }
-
   /** The bytes of a record that no index counts; undefined if there is none. @throws the disk's error. */
   async #sizeIfCounted(key: RecordKey): Promise<number | undefined> {
     if (isIndexed(key)) return undefined;
@@ -211,7 +207,6 @@ interface Counted {
  */
 class RecordUse {
   #counted: Counted = { bytes: 0, files: 0, folders: 0 };
-  readonly #changes: Counted = { bytes: 0, files: 0, folders: 0 };
   /** What running walks have found. */
   readonly #walks = new Set<Counted>();
 
@@ -220,21 +215,16 @@ class RecordUse {
     return { bytes: Math.max(0, bytes) + Math.max(0, folders) * blockBytes, files: Math.max(0, files + folders) };
   }
 
-  get growth(): DiskUse {
-    const { bytes, files, folders } = this.#changes;
-    return { bytes: bytes + folders * blockBytes, files: files + folders };
-  }
-
   /** A record had `before` bytes and has `after` now; undefined: there is none. */
   changed(before: number | undefined, after: number | undefined): void {
-    for (const counted of [this.#counted, this.#changes, ...this.#walks]) {
+    for (const counted of [this.#counted, ...this.#walks]) {
       counted.bytes += onDisk(after) - onDisk(before);
       counted.files += fileOf(after) - fileOf(before);
     }
   }
 
   foldersChanged(change: number): void {
-    for (const counted of [this.#counted, this.#changes, ...this.#walks]) counted.folders += change;
+    for (const counted of [this.#counted, ...this.#walks]) counted.folders += change;
   }
 
   /** Counts all anew. What is found replaces the count at the end of the walk, if it comes to that. */

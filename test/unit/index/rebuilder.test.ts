@@ -26,7 +26,7 @@ function rebuilderOver(
     beginRebuild: () => {},
     endCounting: async () => {},
     recordStoredContent: () => {},
-    recordStoredLink: () => {},
+    recordLink: () => {},
     recordStoredTag: () => {},
     settled: async () => {},
     completeRebuild: async () => {

@@ -59,10 +59,6 @@ export class UploadedRecords implements RecordStore {
     return this.#deps.records.use();
   }
 
-  growth(): DiskUse {
-    return this.#deps.records.growth();
-  }
-
   #isDue(key: RecordKey, written: object): boolean {
     if (key.kind !== 'tag' && key.kind !== 'visibility') return false;
     const name = recordName(key);

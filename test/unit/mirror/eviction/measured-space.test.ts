@@ -17,7 +17,6 @@ test('a store far above its bound is brought below it: the folders of evicted re
     records: {
       remove: (key) => disk.records.remove(key),
       use: () => ({ bytes: folders() * blockBytes, files: folders() }),
-      growth: () => ({ bytes: 0, files: 0 }),
     },
   });
   for (const [number, repository] of repositories.entries()) {

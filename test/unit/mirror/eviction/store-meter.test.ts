@@ -1,5 +1,4 @@
 import { expect, test } from 'vitest';
-import { atStart, mostUsed } from '../../../../src/mirror/eviction/last-use.ts';
 import { bytesToFree, inodesToFree } from '../../../../src/mirror/eviction/store-meter.ts';
 
 const limits = { maxBytes: 100, minFreeBytes: 10, maxFiles: 1e6 };
@@ -44,27 +43,4 @@ test.each([
   { what: 'a small disk with none', inodes: { free: 0, all: 200 }, expected: 10 },
 ])('of $what, $expected inodes must be freed', ({ inodes, expected }) => {
   expect(inodesToFree(inodes)).toBe(expected);
-});
-
-const none = { bytes: 0, files: 0 };
-const noteOf = (bytes: number) => ({ bytes, files: 5 });
-
-test.each([
-  { what: 'as noted, without what is pending', last: noteOf(80), pending: 20, expected: 60 },
-  { what: 'its bound, if the note says more', last: noteOf(500), pending: 0, expected: 100 },
-  { what: 'nothing, if more is pending than noted', last: noteOf(10), pending: 20, expected: 0 },
-])('at the start the store uses $what', ({ last, pending, expected }) => {
-  const use = { pendingBytes: pending, pendingFiles: 1 };
-  expect(atStart(use, last, { added: none, limits })).toEqual({ bytes: expected, files: 4, added: none });
-});
-
-test.each([
-  { what: 'what was known, and what was added since', seen: 10, added: 30, expected: 100 },
-  { what: 'less, after more was evicted than added', seen: 10, added: -30, expected: 40 },
-  { what: 'what the index has seen, if that is more', seen: 150, added: 30, expected: 150 },
-])('while the index has not seen all, the store uses $what', ({ seen, added, expected }) => {
-  const known = { bytes: 80, files: 8, added: { bytes: 10, files: 1 } };
-  const use = { storedBytes: seen, files: 2, pendingFiles: 1 };
-  const { storedBytes, files } = mostUsed(known, use, { bytes: added, files: 3 });
-  expect([storedBytes, files]).toEqual([expected, 11]);
 });
