@@ -45,11 +45,9 @@ export class RemovalReserve {
     return wasGivenBack;
   }
 
-  /** To be called now and then: gives the room back if the disk has less, and takes it when there is plenty. */
+  /** To be called now and then: takes the room when there is plenty. On a full disk it is kept: only a removal needs it. */
   prepare(): Promise<void> {
-    return this.#reporting(async () => {
-      if (!(await this.#givenBack())) await this.#makeIfPlenty();
-    });
+    return this.#reporting(() => this.#makeIfPlenty());
   }
 
   /** To be called after something was removed: takes half of what is free now, before another program takes it, so that more can be removed. */

@@ -27,16 +27,19 @@ async function reserveOn({ sizeBytes = 1024 * mib, maxBytes = 1024 * mib } = {})
   return { reserve, disk, file, failures, scripted, heldBytes };
 }
 
-test('the reserve is given back when the disk has less room than it, and is made again when there is plenty', async () => {
+test('the reserve is kept while the disk fills up, given back for a removal, and made again when there is plenty', async () => {
   const { reserve, disk, heldBytes } = await reserveOn();
-  const steps = [1024 * mib, 5 * mib, 4 * mib - 1, 0, 8 * mib, 16 * mib - 1, 16 * mib];
   const held: number[] = [];
-  for (const free of steps) {
-    disk.bytes = free;
+  const prepared = async (freeBytes: number) => {
+    disk.bytes = freeBytes;
     await reserve.prepare();
     held.push((await heldBytes()) / mib);
-  }
-  expect(held).toEqual([4, 4, 0, 0, 0, 0, 4]);
+  };
+  for (const free of [1024 * mib, 5 * mib, 4 * mib - 1, 0]) await prepared(free);
+  expect(await reserve.giveBack()).toBe(true);
+  for (const free of [8 * mib, 16 * mib - 1, 16 * mib]) await prepared(free);
+  expect(await reserve.giveBack()).toBe(false);
+  expect(held).toEqual([4, 4, 4, 4, 0, 0, 4]);
 });
 
 test('after a removal half of what is free is taken at once, if it is enough for another removal', async () => {
@@ -47,7 +50,7 @@ test('after a removal half of what is free is taken at once, if it is enough for
     [64 * mib, 4 * mib],
   ] as const) {
     disk.bytes = 0;
-    await reserve.prepare();
+    await reserve.giveBack();
     disk.bytes = free;
     await reserve.retake();
     await reserve.retake();
