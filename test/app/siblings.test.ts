@@ -131,6 +131,9 @@ test('a sibling shares the relay of a blob that cannot be stored', async () => {
   rest.open();
   const [mine] = await Promise.all([opened && buffer(opened.body), client.rest()]);
   expect(mine?.equals(blob.bytes)).toBe(true);
+  const late = await sibling.openBlob(app, blob.digest, waiting); // All of it is in memory for a moment more.
+  expect(late && (await buffer(late.body)).equals(blob.bytes)).toBe(true);
+  await expect.poll(async () => (await mirror.metrics()).sum('layerwell_memory_reserved_bytes')).toBe(0);
   expect(await sibling.openBlob(app, blob.digest, waiting)).toBeUndefined();
   expect(upstream.count('GET', blobs)).toBe(1);
 });
