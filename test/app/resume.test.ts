@@ -58,7 +58,7 @@ test('bytes that arrived before a cut are not fetched again, though a slow disk 
   upstream.script({ path: blobs, times: 1 }, { cutAfterBytes });
   const app = await startApp(mirrorOf(upstream), { files });
   const answer = ask(app, `/v2/${repository}/blobs/${blob.digest}`);
-  await expect.poll(() => receivedBytes(app)).toBe(cutAfterBytes);
+  await expect.poll(() => receivedBytes(app)).toBeGreaterThanOrEqual(cutAfterBytes);
   disk.open();
   expect((await answer).body.equals(blob.bytes)).toBe(true);
   expect(upstream.seen('GET', blobs).map(({ headers }) => headers.range)).toEqual([
