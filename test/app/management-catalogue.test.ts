@@ -97,6 +97,7 @@ test('a tag says when it was pulled, when it was confirmed, and whether it is se
 
 test('lists are sorted by the last pull and by size, and filtered by both', async () => {
   const { app } = await start();
+  await app.quiet();
   app.clock.advance(60_000);
   const since = new Date(app.clock.now()).toISOString();
   await ask(app, '/v2/library/node/manifests/1');
