@@ -1,9 +1,9 @@
 import { Agent } from 'undici';
-import { RequestLimit } from '../upstream/transport/hosts.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Memory } from '../mirror/ports/memory.ts';
 import type { Tracing } from '../mirror/ports/tracing.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
+import { RequestLimit } from '../upstream/transport/connections.ts';
 import { type Sibling, SiblingClient, type SiblingTimeouts, siblingTimeouts } from './sibling-client.ts';
 
 /** What is sent to siblings, and how they prove who they are. */

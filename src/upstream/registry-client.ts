@@ -8,7 +8,6 @@ import { type FailureReason, UpstreamError } from '../oci/errors.ts';
 import { createCircuitBreaker } from './failover/circuit-breaker.ts';
 import {
   type Connections,
-  type ConnectionsDeps,
   type ConnectionUse,
   createConnections,
   type HostLookups,
@@ -75,7 +74,7 @@ export interface RegistryClient extends Upstream {
  */
 export function createRegistryClient(deps: RegistryClientDeps): RegistryClient {
   const { name, label, settings, clock, pauses = realPauses } = deps;
-  const connections = openConnections(settings, originsOf(deps), { ...lookupsOf(deps), memory: deps.memory });
+  const connections = openConnections(settings, originsOf(deps), lookupsOf(deps));
   const closing = new AbortController();
   const { registry, mirrors } = addressesOf(deps, connections.pulls, closing.signal);
   const breakerOf = createBreakers(deps, connections.pings, closing);
@@ -173,10 +172,10 @@ interface ClientConnections {
   close(): Promise<void>;
 }
 
-function openConnections(settings: UpstreamSettings, origins: Origins, deps: ConnectionsDeps): ClientConnections {
-  const pulls = createConnections(settings, origins, deps);
-  const anonymous = createConnections(withoutCertificate(settings), origins, deps);
-  const pings = createConnections({ ...settings, maxConnections: 1 }, origins, { ...deps, memory: undefined });
+function openConnections(settings: UpstreamSettings, origins: Origins, lookups: HostLookups): ClientConnections {
+  const pulls = createConnections(settings, origins, lookups);
+  const anonymous = createConnections(withoutCertificate(settings), origins, lookups);
+  const pings = createConnections({ ...settings, maxConnections: 1 }, origins, lookups);
   const all = [pulls, anonymous, pings];
   return {
     pulls,

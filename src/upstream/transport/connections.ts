@@ -1,11 +1,11 @@
 import { isIP, type LookupFunction } from 'node:net';
 import { getCACertificates } from 'node:tls';
 import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici';
-import type { Memory } from '../../mirror/ports/memory.ts';
+import { UpstreamError } from '../../oci/errors.ts';
 import { createPrivateAddressCheck, type IsPrivateAddress, publicLookup } from '../lookup/private-addresses.ts';
 import { forSockets, type Lookup } from '../lookup/shared-lookup.ts';
 import type { UpstreamSettings } from '../settings.ts';
-import { hostAndPort, hostMatcher, plainConnector, ReceiveBuffers, RequestLimit } from './hosts.ts';
+import { hostAndPort, hostMatcher } from './hosts.ts';
 import { ForbiddenAddress } from './network-errors.ts';
 import { createProxyChoice, type ProxyOf } from './proxy.ts';
 
@@ -54,11 +54,6 @@ export interface HostLookups {
   readonly lookupElsewhere: Lookup;
 }
 
-export interface ConnectionsDeps extends HostLookups {
-  /** Receive buffers count against it. Absent: no connection receives more than 64 KiB in one call. */
-  readonly memory?: Memory | undefined;
-}
-
 /**
  * Decides for every host and port how to connect. No agent is shared between upstreams, so that TLS sessions, client certificates
  * and trust never cross over (CVE-2026-58040, CVE-2026-56850).
@@ -74,7 +69,7 @@ export interface ConnectionsDeps extends HostLookups {
 export function createConnections(
   settings: UpstreamSettings,
   { own, exact, named }: Origins,
-  { lookup, lookupElsewhere, memory }: ConnectionsDeps,
+  { lookup, lookupElsewhere }: HostLookups,
 ): Connections {
   const { realmHosts, redirectHosts } = settings;
   const isPrivate = createPrivateAddressCheck();
@@ -83,7 +78,7 @@ export function createConnections(
     limited: forSockets(lookupElsewhere),
     checked: forSockets(publicLookup(lookupElsewhere, isPrivate)),
   };
-  const agents = new Agents(settings, lookups, memory);
+  const agents = new Agents(settings, lookups);
   const limit = new RequestLimit(settings.maxConnections);
   const proxyOf = proxyChoiceOf(settings);
   const isOwn = hostMatcher([...own.map(hostAndPort), ...realmHosts]);
@@ -167,13 +162,10 @@ class Agents {
   readonly #made = new Map<string, Dispatcher>();
   /** Of all agents, one for each host and port. */
   readonly #pools = new Set<Pool>();
-  /** Absent: Node's own. */
-  readonly #buffers: ReceiveBuffers | undefined;
 
-  constructor(settings: UpstreamSettings, lookups: Lookups, memory: Memory | undefined) {
+  constructor(settings: UpstreamSettings, lookups: Lookups) {
     this.#settings = settings;
     this.#lookups = lookups;
-    this.#buffers = memory && new ReceiveBuffers(memory);
   }
 
   get(route: Route): Dispatcher {
@@ -202,13 +194,7 @@ class Agents {
   #make(route: Route): Dispatcher {
     const connect = connectOptionsOf(route, this.#settings, this.#lookups);
     const options = this.#agentOptions();
-    const buffers = this.#buffers;
-    if (route.proxy === undefined) {
-      const plain = buffers && { connect: plainConnector(connect, buffers) };
-      const factory = (origin: string | URL, given: object) =>
-        this.#makePool(origin, { ...given, ...(String(origin).startsWith('http:') && plain) });
-      return new Agent({ ...options, connect, factory });
-    }
+    if (route.proxy === undefined) return new Agent({ ...options, connect });
     return new ProxyAgent({
       ...options,
       uri: route.proxy,
@@ -257,4 +243,48 @@ export function connectOptionsOf(
     ...(hasIdentity && certificate !== undefined && key !== undefined ? { cert: certificate, key } : {}),
     lookup: isChecked ? lookups.checked : isExact ? lookups.any : lookups.limited,
   };
+}
+
+/** One that runs and one that waits. */
+const requestsPerConnection = 2;
+
+/**
+ * Bounds the requests to one host and port that run or wait for a connection. As many may wait as there are connections; a further request
+ * would wait until its deadline, so it is refused at once.
+ */
+export class RequestLimit {
+  readonly #max: number;
+  readonly #countByOrigin = new Map<string, number>();
+
+  /** @param maxConnections to one host and port at a time. */
+  constructor(maxConnections: number) {
+    this.#max = maxConnections * requestsPerConnection;
+  }
+
+  get running(): number {
+    return this.#countByOrigin.values().reduce((sum, count) => sum + count, 0);
+  }
+
+  /**
+   * Counts one request to `url`.
+   * @returns a function that ends the request; a second call does nothing.
+   * @throws UpstreamError busy when as many wait as there are connections.
+   */
+  enter({ origin, host }: URL): () => void {
+    const count = this.#countByOrigin.get(origin) ?? 0;
+    if (count >= this.#max) throw new UpstreamError('busy', `too many requests wait for a connection to ${host}`);
+    this.#countByOrigin.set(origin, count + 1);
+    let hasLeft = false;
+    return () => {
+      if (hasLeft) return;
+      hasLeft = true;
+      this.#leave(origin);
+    };
+  }
+
+  #leave(origin: string): void {
+    const count = (this.#countByOrigin.get(origin) ?? 0) - 1;
+    if (count > 0) this.#countByOrigin.set(origin, count);
+    else this.#countByOrigin.delete(origin);
+  }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
 import { defaultUpstreamSettings } from '../../../../src/upstream/settings.ts';
-import { RequestLimit } from '../../../../src/upstream/transport/hosts.ts';
+import { RequestLimit } from '../../../../src/upstream/transport/connections.ts';
 import { createSharedLookup } from '../../../../src/upstream/lookup/shared-lookup.ts';
 import { startFakeRegistry } from '../../../support/fake-registry.ts';
 import { gate } from '../../../support/gate.ts';
