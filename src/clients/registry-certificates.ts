@@ -13,20 +13,30 @@ export type CertificatesByFile = ReadonlyMap<string, RegistryCertificates>;
 /**
  * The certificates that containerd would use if there were no `hosts.toml`: those of the first folder with any, since it looks at one folder
  * only (`HostDirFromRoot` and `loadCertFiles` of containerd).
+ * @param paths of files; those that are no `hosts.toml` have none.
  * @param namesIn the names of the files in a folder; none if there is no such folder.
  */
 export async function certificatesBeside(
-  hostsFiles: readonly string[],
+  paths: readonly string[],
   namesIn: (folder: string) => Promise<readonly string[]>,
 ): Promise<CertificatesByFile> {
   const found = new Map<string, RegistryCertificates>();
-  for (const path of hostsFiles)
-    for (const folder of foldersFor(dirname(path))) {
-      if (found.has(path)) continue;
-      const certificates = certificatesAmong(await namesIn(join(dirname(path), folder)), folder);
-      if (certificates.cas.length + certificates.clientPairs.length > 0) found.set(path, certificates);
-    }
+  for (const path of paths.filter((one) => basename(one) === 'hosts.toml')) {
+    const certificates = await firstCertificates(dirname(path), namesIn);
+    if (certificates) found.set(path, certificates);
+  }
   return found;
+}
+
+async function firstCertificates(
+  hostsFolder: string,
+  namesIn: (folder: string) => Promise<readonly string[]>,
+): Promise<RegistryCertificates | undefined> {
+  for (const folder of foldersFor(hostsFolder)) {
+    const certificates = certificatesAmong(await namesIn(join(hostsFolder, folder)), folder);
+    if (certificates.cas.length + certificates.clientPairs.length > 0) return certificates;
+  }
+  return undefined;
 }
 
 /** Relative to the folder of a registry: itself, the one with the registry's port after a colon, and that for every registry. */
