@@ -1,7 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import { request } from 'node:http';
-import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { configureNode } from '../../src/commands/node-configuration.ts';
@@ -11,8 +9,8 @@ import { type CertificateFiles, makeCertificateFiles } from '../support/certific
 import { startDockerRegistry } from '../support/docker-registry.ts';
 import { image } from '../support/images.ts';
 import { certs, testNode } from '../support/node.ts';
-import { thisTest } from '../support/owner.ts';
 import { pushImage } from '../support/push.ts';
+import { serve } from '../support/serve.ts';
 import type { RunningMirror } from '../support/start-mirror.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 import { describeWithTools } from '../support/tools.ts';
@@ -48,20 +46,13 @@ describeWithTools(
 /** A server with HTTPS before a registry without. @returns its URL. */
 async function httpsBefore(registryHost: string, { certFile, keyFile }: CertificateFiles): Promise<string> {
   const keys = { cert: await readFile(certFile), key: await readFile(keyFile) };
-  const server = createServer(keys, ({ method, url, headers }, answer) => {
+  const port = await serve(({ method, url, headers }, answer) => {
     const inner = request(`http://${registryHost}${url}`, { method, headers }, (got) => {
       answer.writeHead(got.statusCode ?? 502, got.headers);
       got.pipe(answer);
     });
     inner.on('error', () => answer.destroy()).end();
-  });
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
-  thisTest(async () => {
-    server.closeAllConnections();
-    server.close();
-  });
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a TCP server has one
-  const { port } = server.address() as AddressInfo;
+  }, keys);
   return `https://127.0.0.1:${port}`;
 }
 

@@ -1,12 +1,13 @@
 import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
+import { createServer as createTlsServer, type ServerOptions } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type Koa from 'koa';
 import { thisTest } from './owner.ts';
 
-/** Serves on a port of its own until the test ends. @returns the port. */
-export async function serve(handle: RequestListener): Promise<number> {
-  const server = createServer(handle);
+/** Serves on a port of its own until the test ends. @param tls the certificate and its key; absent: without TLS. @returns the port. */
+export async function serve(handle: RequestListener, tls?: ServerOptions): Promise<number> {
+  const server = tls ? createTlsServer(tls, handle) : createServer(handle);
   thisTest(async () => {
     server.closeAllConnections();
     server.close();
