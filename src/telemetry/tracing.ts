@@ -134,7 +134,7 @@ function ask(tracer: Tracer, { method, url, kind, upstream, isOwn, sendsContext 
   const active = context.active();
   const attributes = {
     'http.request.method': method,
-    'server.address': url.hostname,
+    'server.address': url.hostname.replace(/^\[|\]$/g, ''),
     'server.port': Number(url.port) || (url.protocol === 'https:' ? 443 : 80),
     'url.full': isOwn ? shortened(url.origin + url.pathname) : undefined,
     'layerwell.upstream': upstream,

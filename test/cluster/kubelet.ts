@@ -1,7 +1,7 @@
 import { until } from './cluster.ts';
 import type { Release } from './release.ts';
 import { hasNode, type Finding, type Scenario, seconds } from './scenario.ts';
-import { namespace, type Stage } from './stage.ts';
+import { inUrl, namespace, type Stage } from './stage.ts';
 
 /** How long a pull may take that falls back because the mirror's port refuses. */
 const refusedWithinMs = 2_000;
@@ -80,7 +80,7 @@ async function pointNodeAt(release: Release, otherPort?: number): Promise<number
   const folder = `${certsFolder()}/docker.io`;
   const lines = [
     `server = "${upstream}"`,
-    `[host."http://${await nodeAddress(release.stage)}:${port}"]`,
+    `[host."http://${inUrl(await nodeAddress(release.stage))}:${port}"]`,
     '  capabilities = ["pull", "resolve"]',
     '  dial_timeout = "1s"',
   ];
@@ -96,7 +96,7 @@ export function certsFolder(): string {
 export async function nodeAddress(stage: Stage): Promise<string> {
   const path = '{.items[0].status.addresses[?(@.type=="InternalIP")].address}';
   const { stdout } = await stage.cluster.kubectl(['get', 'nodes', '--output', `jsonpath=${path}`]);
-  return stdout.trim();
+  return stdout.trim().split(' ')[0] ?? '';
 }
 
 /** A tag whose layers the node cannot have of a former run. */

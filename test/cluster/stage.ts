@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { type Cluster, type Running, until } from './cluster.ts';
 
@@ -42,7 +43,8 @@ export class Stage {
     const { stderr } = await cluster.kubectl(['apply', '--filename', '-'], { input: objects(this.image) });
     if (stderr.includes('Warning')) throw new Error(stderr);
     await cluster.kubectl(['rollout', 'status', 'deployment', '--namespace', namespace, '--timeout', '120s']);
-    this.upstream = `http://${await cluster.read('service upstream', '{.spec.clusterIP}', namespace)}:5000`;
+    const address = await cluster.read('service upstream', '{.spec.clusterIP}', namespace);
+    this.upstream = `http://${inUrl(address)}:5000`;
   }
 
   async tearDown(): Promise<void> {
@@ -59,8 +61,8 @@ export class Stage {
   async mirror(release: string, scheme = 'http'): Promise<string> {
     const { cluster } = this;
     const at = `service ${serviceOf(release)}`;
-    const [host, port] = (await cluster.read(at, '{.spec.clusterIP} {.spec.ports[0].port}', namespace)).split(' ');
-    return `${scheme}://${host}:${port}`;
+    const [host = '', port] = (await cluster.read(at, '{.spec.clusterIP} {.spec.ports[0].port}', namespace)).split(' ');
+    return `${scheme}://${inUrl(host)}:${port}`;
   }
 
   async setUpstream(state: 'up' | 'gone'): Promise<void> {
@@ -102,6 +104,11 @@ export class Stage {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- printed by pull-loop.ts
     return { end: async () => JSON.parse(await running.end()) as Pulls };
   }
+}
+
+/** An address as a URL has it: with the brackets of an IPv6 address. */
+export function inUrl(address: string): string {
+  return isIPv6(address) ? `[${address}]` : address;
 }
 
 /** The chart's name of a release that contains the chart's name. */

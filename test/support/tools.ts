@@ -1,5 +1,5 @@
 import { accessSync, constants } from 'node:fs';
-import { homedir } from 'node:os';
+import { homedir, networkInterfaces } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { describe } from 'vitest';
 
@@ -21,6 +21,8 @@ export function tool(name: string): string {
 export interface Requirements {
   /** Whether the tools work for the administrator only. */
   readonly asRoot?: boolean;
+  /** Whether they need the loopback address `::1`. */
+  readonly ipv6?: boolean;
 }
 
 /** A suite that needs real programs. Where it cannot run it says so, on stderr and in its name. */
@@ -28,15 +30,20 @@ export function describeWithTools(
   names: readonly string[],
   title: string,
   body: () => void,
-  { asRoot = false }: Requirements = {},
+  { asRoot = false, ipv6 = false }: Requirements = {},
 ): void {
   const missing = names.filter((name) => findTool(name) === undefined);
   if (asRoot && process.getuid?.() !== 0) missing.push('root');
+  if (ipv6 && !hasIpv6()) missing.push('IPv6');
   const reason = missing.length > 0 ? ` (not run: this machine lacks ${missing.join(' and ')})` : '';
   if (reason !== '') process.stderr.write(`${title}${reason}\n`);
   describe.skipIf(reason !== '')(`${title}${reason}`, () => {
     body();
   });
+}
+
+function hasIpv6(): boolean {
+  return Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === '::1'));
 }
 
 function isExecutable(path: string): boolean {

@@ -62,9 +62,8 @@ tls:
 {{- /* A certificate names pods, not their addresses. */}}
 advertise: {{ printf "https://${env:POD_NAME}.%s-management.%s.svc:%v" (include "layerwell.fullname" .) .Release.Namespace $port | quote }}
 {{- else }}
-{{- /* The address of a pod is IPv6 where its services are IPv6 first. */}}
-{{- $address := ternary "[${env:POD_IP}]" "${env:POD_IP}" (eq (first (.Values.service.ipFamilies | default (list "IPv4"))) "IPv6") }}
-advertise: {{ printf "http://%s:%v" $address $port | quote }}
+{{- /* The mirror adds the brackets of an IPv6 address. */}}
+advertise: {{ printf "http://${env:POD_IP}:%v" $port | quote }}
 {{- end }}
 replicaName: ${env:POD_NAME}
 secretFile: /run/secrets/layerwell/cluster/secret

@@ -5,10 +5,11 @@
 {{- if .Values.cluster.enabled }}{{ $_ := set $listeners "config.cluster.listen" $config.cluster.listen }}{{ end }}
 {{- $owners := dict }}
 {{- range $key, $listener := $listeners }}
-{{- if regexMatch "(?i)^(127\\..*|localhost\\.?|.*\\.localhost\\.?|[0:]*:0*1|[0:]*:ffff:127\\..*)$" $listener.host }}
+{{- $host := regexReplaceAll "^\\[(.*)\\]$" $listener.host "${1}" }}
+{{- if regexMatch "(?i)^(127\\..*|localhost\\.?|.*\\.localhost\\.?|[0:]*:0*1|[0:]*:ffff:127\\..*)$" $host }}
 {{ printf "%s.host: %s is reached from within the pod only. Use \"::\"" $key $listener.host }}
-{{- else if regexMatch "^([0-9]+\\.[0-9.]+|\\[?[0-9a-fA-F.]*:[0-9a-fA-F:.]*\\]?)$" $listener.host }}
-{{- if not (regexMatch "^(0\\.0\\.0\\.0|[0:]*::[0:]*)$" $listener.host) }}
+{{- else if regexMatch "^([0-9]+\\.[0-9.]+|[0-9a-fA-F.]*:[0-9a-fA-F:.]*)$" $host }}
+{{- if not (regexMatch "^(0\\.0\\.0\\.0|[0:]*::[0:]*)$" $host) }}
 {{ printf "%s.host: %s is the address of one pod at most. Use \"::\"" $key $listener.host }}
 {{- end }}
 {{- end }}

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { listenAddress, origin } from './names.ts';
 import { redisKeys, redisOf } from './redis.ts';
 import { chosenSecret, path, port, requiredSecret, shortName, text } from './values.ts';
 
@@ -12,7 +13,7 @@ function secret() {
 
 const listen = z
   .strictObject({
-    host: text().describe('The address to listen on; `::` is every address of the machine.').prefault('::'),
+    host: listenAddress().describe('The address to listen on; `::` is every address of the machine.').prefault('::'),
     port: port().describe('Must differ from the ports of the other listeners.').prefault(5002),
     tls: z
       .strictObject({
@@ -32,11 +33,9 @@ export const cluster = z
       .describe('The Redis that the replicas share. Default: that of `index`.')
       .optional(),
     listen: listen.prefault({}),
-    advertise: text()
-      .refine(isOrigin, 'expected an origin such as "http://10.0.0.7:5002", with [ ] around an IPv6 address')
-      .describe(
-        'Where the other replicas reach this listener, such as `http://${env:POD_IP}:5002`; `https://` if it serves TLS.',
-      ),
+    advertise: origin().describe(
+      'Where the other replicas reach this listener, such as `http://${env:POD_IP}:5002`; `https://` if it serves TLS. An IPv6 address needs no [ ].',
+    ),
     secret: secret()
       .describe(
         'The secret that replicas prove to each other who they are with: at least 32 random bytes, the same for all.',
@@ -65,9 +64,3 @@ export const cluster = z
     previousSecret: chosenSecret({ key: 'previousSecret', text: previousSecret, file: previousSecretFile }, context),
   }))
   .describe('What replicas share: each blob and tag is asked for once, and read from the replica that has it.');
-
-function isOrigin(value: string): boolean {
-  const url = URL.parse(value);
-  const isBare = url !== null && (url.href === `${url.origin}/` || url.href === url.origin);
-  return isBare && (url.protocol === 'http:' || url.protocol === 'https:');
-}

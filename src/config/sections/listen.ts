@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { host } from './names.ts';
-import { durationMs, path, port, text, word } from './values.ts';
+import { host, listenAddress } from './names.ts';
+import { durationMs, path, port, word } from './values.ts';
 
 const tls = z
   .strictObject({
@@ -11,7 +11,9 @@ const tls = z
 
 export const listen = z
   .strictObject({
-    host: text().describe('The address to listen on; `::` is every address of the machine.').prefault('127.0.0.1'),
+    host: listenAddress()
+      .describe('The address to listen on; `::` is every address of the machine.')
+      .prefault('127.0.0.1'),
     port: port().describe('`0` picks a free port; the log line `listening` names it.').prefault(5000),
     tls: tls.optional(),
   })
@@ -19,7 +21,9 @@ export const listen = z
 
 export const management = z
   .strictObject({
-    host: text().describe('The address of `/healthz`, `/readyz`, `/metrics` and `/api/v1/`.').prefault('127.0.0.1'),
+    host: listenAddress()
+      .describe('The address of `/healthz`, `/readyz`, `/metrics` and `/api/v1/`.')
+      .prefault('127.0.0.1'),
     port: port().describe('Must differ from `listen.port`.').prefault(5001),
     tokenFile: path()
       .describe(

@@ -1,5 +1,6 @@
-import { isIP } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 import { z } from 'zod';
+import { text } from './values.ts';
 
 const label = '[a-z0-9](?:[a-z0-9-]*[a-z0-9])?';
 const hostName = `(?:${label}(?:\\.${label})*|\\[[0-9a-f:.]+\\])`;
@@ -52,6 +53,38 @@ export function realmHostsOf(
 /** `ghcr.io`, `localhost:5000`, `[::1]:5000`. */
 export function host() {
   return named('host', hostGrammar, 'expected a host such as "ghcr.io" or "localhost:5000", in lower case');
+}
+
+/** An address to listen on. An IPv6 address may be in brackets, as in a URL: `[::]`. */
+export function listenAddress() {
+  return text().transform((given) => {
+    const [, address = ''] = /^\[(.+)\]$/.exec(given) ?? [];
+    return isIPv6(address) ? address : given;
+  });
+}
+
+/** Where others reach a listener, such as `http://10.0.0.7:5002`. */
+export function origin() {
+  return text()
+    .transform(withBrackets)
+    .refine(isOrigin, 'expected an origin such as "http://10.0.0.7:5002" or "http://[fd00::7]:5002"');
+}
+
+/**
+ * Adds the brackets of an IPv6 address: `http://${env:POD_IP}:5002` is `http://fd00::7:5002` in a pod with such an address. What follows the
+ * last colon is the port, if the rest is an address. Pure.
+ */
+export function withBrackets(url: string): string {
+  const [, scheme = '', authority = '', slash = ''] = /^(https?:\/\/)([0-9A-Fa-f:.]+)(\/?)$/i.exec(url) ?? [];
+  const [, address = '', port = ''] = /^(.+):([0-9]{1,5})$/.exec(authority) ?? [];
+  if (isIPv6(address)) return `${scheme}[${address}]:${port}${slash}`;
+  return isIPv6(authority) ? `${scheme}[${authority}]${slash}` : url;
+}
+
+function isOrigin(value: string): boolean {
+  const url = URL.parse(value);
+  const isBare = url !== null && (url.href === `${url.origin}/` || url.href === url.origin);
+  return isBare && (url.protocol === 'http:' || url.protocol === 'https:');
 }
 
 /** A host, or a pattern such as `*.pkg.dev`: `*` stands for exactly one label, `**` for any number of them. */

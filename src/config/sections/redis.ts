@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { chosenSecret, count, path, shortName, text, type Secret } from './values.ts';
 
-const hostPortGrammar = /^(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\]):([0-9]{1,5})$/;
+const hostPortGrammar = /^(?:([A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+)|\[([0-9A-Fa-f:.]+)\]):([0-9]{1,5})$/;
 
-/** `redis.example:6379`, `[::1]:6379`. */
+/** `redis.example:6379`, `[::1]:6379`, and as it is composed of an address: `::1:6379`. */
 function hostAndPort() {
   return z
     .string()

@@ -130,12 +130,12 @@ describe('the cluster', () => {
     { cluster: { advertise, redis, secret: 'short' }, says: ['secret: expected at least 32 bytes'] },
     { cluster: { redis, secret }, says: ['advertise: missing'] },
     {
-      cluster: { redis, secret, advertise: 'http://fd00::7:5002' },
-      says: ['advertise: expected an origin such as "http://10.0.0.7:5002", with [ ] around an IPv6 address'],
+      cluster: { redis, secret, advertise: 'http://fd00::7::5002' },
+      says: ['advertise: expected an origin such as "http://10.0.0.7:5002" or "http://[fd00::7]:5002"'],
     },
     {
       cluster: { redis, secret, advertise: 'http://a:1/path' },
-      says: ['advertise: expected an origin such as "http://10.0.0.7:5002", with [ ] around an IPv6 address'],
+      says: ['advertise: expected an origin such as "http://10.0.0.7:5002" or "http://[fd00::7]:5002"'],
     },
     {
       cluster: { redis, secret, advertise, previousSecret: secret, previousSecretFile: 'f' },
