@@ -1,6 +1,10 @@
 import { globSync, readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { definitionsIn } from '../../cluster/objects.ts';
 import { mergedResults } from '../../cluster/report.ts';
+import { temporaryDirectory } from '../../support/temp-directory.ts';
 
 const page = readFileSync('docs/kubernetes.md', 'utf8');
 
@@ -23,4 +27,14 @@ test('a run of the cluster test replaces the rows of what it ran, and keeps the 
 test('the results in the page stay as they are when nothing was run', () => {
   const [, results = ''] = /<!-- results -->\n\n([^]*?)\n\n<!-- end of results -->/.exec(page) ?? [];
   expect(mergedResults(results, '')).toBe(results);
+});
+
+test('the cluster test takes the definitions in the folder of CLUSTER_CRDS, and refuses a folder without any', async () => {
+  const folder = await temporaryDirectory();
+  expect(() => definitionsIn(folder)).toThrow(`CLUSTER_CRDS: no CustomResourceDefinition in ${folder}/*.yaml`);
+  const definition = (name: string) => `apiVersion: v1\nkind: CustomResourceDefinition\nmetadata: { name: ${name} }\n`;
+  await writeFile(join(folder, 'a.yaml'), `---\n${definition('one')}---\n${definition('two')}---\n`);
+  await writeFile(join(folder, 'b.yaml'), 'kind: ConfigMap\nmetadata: { name: other }\n');
+  expect(definitionsIn(folder).map(({ metadata }) => metadata.name)).toEqual(['one', 'two']);
+  expect(definitionsIn(undefined)).toEqual([]);
 });
