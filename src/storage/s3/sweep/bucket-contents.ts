@@ -160,7 +160,7 @@ export class BucketContents {
     const opened = await this.#open(digest);
     if (!opened) return undefined;
     const { size = Infinity } = opened;
-    if (size <= maxBytes) return wholeBody(opened, this.#waiting);
+    if (size <= maxBytes) return await wholeBody(opened, this.#waiting);
     opened.body.destroy();
     return size;
   }

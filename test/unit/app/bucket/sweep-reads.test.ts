@@ -1,9 +1,24 @@
 import { randomBytes } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository, parseTag } from '../../../../src/oci/reference.ts';
+import { BucketObjects } from '../../../../src/storage/s3/access/objects.ts';
+import { BucketContents } from '../../../../src/storage/s3/sweep/bucket-contents.ts';
+import { type Gate, gate } from '../../../support/gate.ts';
 import { alpine, other, waiting } from '../../storage/s3/parts.ts';
 import { day, mediaType, put, putManifest, sweeping } from './sweeping.ts';
+
+/** Objects of a bucket. `answered` opens once the first of them has begun to arrive. */
+class WatchedObjects extends BucketObjects {
+  readonly answered: Gate = gate();
+
+  override async open(...asked: Parameters<BucketObjects['open']>): ReturnType<BucketObjects['open']> {
+    const opened = await super.open(...asked);
+    this.answered.open();
+    return opened;
+  }
+}
 
 describe('what a sweep reads of a bucket', () => {
   test('a manifest that several repositories are linked to is read once, and its record not at all', async () => {
@@ -60,5 +75,21 @@ describe('what a sweep reads of a bucket', () => {
     expect([...set.s3.objects.keys()]).toEqual([]);
     const removedTags = set.s3.story.filter((call) => call.startsWith('DeleteObject') && call.includes('_tags'));
     expect(removedTags).toHaveLength(2);
+  });
+
+  test('the memory of a manifest stays reserved until its last byte has arrived', async () => {
+    const { s3, clock, parts, ...rest } = await sweeping();
+    const digest = putManifest({ s3, clock, parts, ...rest }, [], 1, 'slow');
+    const ended = gate();
+    s3.script = ({ operation }) =>
+      operation === 'GetObject' ? { kind: 'cut', afterBytes: 10, until: ended.opened } : undefined;
+    const objects = new WatchedObjects({ settings: s3.settings, calls: parts.calls, idleMs: 20_000 });
+    const reading = new BucketContents({ ...parts, objects }, waiting).manifest(digest);
+    await objects.answered.opened;
+    await setImmediate();
+    expect(parts.memory.reservedBytes).toBe(64 * 1024);
+    ended.open();
+    await expect(reading).rejects.toThrow('sent 10 of 88 bytes');
+    expect(parts.memory.reservedBytes).toBe(0);
   });
 });
