@@ -119,7 +119,7 @@ async function measureServing(): Promise<number> {
     figures: [{ what: 'peak memory after the start and the first sweep: MiB', measured: swept }],
   });
   measured.push(answers, hits);
-  return usedBytes(mirror);
+  return await usedBytes(mirror);
 }
 
 /** The first minute of a process that reads all that is stored. */
