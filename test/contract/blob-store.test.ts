@@ -30,7 +30,7 @@ async function opened(store: BlobStore): Promise<StoredBlob> {
 
 async function contentOf(store: BlobStore, name: Digest): Promise<Buffer | undefined> {
   await using blob = await store.open(name);
-  return blob && readFrom(blob, 0, blob.size);
+  return blob && (await readFrom(blob, 0, blob.size));
 }
 
 describe.each(blobStores)('a blob store $name', ({ subject }) => {
