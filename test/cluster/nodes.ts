@@ -16,8 +16,8 @@ export const nodeConfiguration: readonly Scenario[] = [
       const { cluster } = release.stage;
       await cluster.onNode(`rm -rf ${certsFolder()}/docker.io ${certsFolder()}/_default`);
       const fromMs = performance.now();
-      await release.upgrade(nodesOf(release, ['docker.io']));
-      await ready(release);
+      await release.upgrade(nodeValues(release, ['docker.io']));
+      await nodesReady(release);
       const readyMs = performance.now() - fromMs;
       const asked = await release.stage.blobsAsked();
       await kubeletPull(release, `nodes-${Date.now()}`);
@@ -38,13 +38,13 @@ export const nodeConfiguration: readonly Scenario[] = [
       const { cluster } = release.stage;
       const folder = certsFolder();
       await cluster.onNode(`mkdir -p ${folder}/quay.io && cat > ${folder}/quay.io/hosts.toml`, { input: foreign });
-      await release.upgrade(nodesOf(release, ['docker.io', 'quay.io']));
+      await release.upgrade(nodeValues(release, ['docker.io', 'quay.io']));
       await cluster.onNode(`echo '# changed' >> ${folder}/docker.io/hosts.toml`);
       const isRepaired = async () => !(await hosts(release, 'docker.io')).includes('# changed');
       const repairedMs = await until('the file is repaired', isRepaired, { withinMs: 60_000 });
       const kept = await hosts(release, 'quay.io');
       await cluster.onNode(`rm -rf ${folder}/quay.io`);
-      await ready(release);
+      await nodesReady(release);
       const problems = kept === foreign ? [] : [`quay.io/hosts.toml: ${kept}`];
       return { note: `repaired after ${seconds(repairedMs)} (looks every 5 s)`, problems };
     },
@@ -60,7 +60,7 @@ export const nodeConfiguration: readonly Scenario[] = [
       await until('the pod of the node is not ready', isRefused, { withinMs: 60_000 });
       const kept = await hosts(release, 'docker.io');
       await release.upgrade({ nodeConfiguration: { takeOverFrom: ['gone/layerwell'] } });
-      await ready(release);
+      await nodesReady(release);
       const replaced = await hosts(release, 'docker.io');
       const problems = [
         ...(kept.startsWith('# layerwell gone/layerwell:') ? [] : [`before takeOverFrom: ${kept}`]),
@@ -81,7 +81,7 @@ export const nodeConfiguration: readonly Scenario[] = [
   },
 ];
 
-function nodesOf({ stage }: Release, registries: readonly string[]): Readonly<Record<string, unknown>> {
+export function nodeValues({ stage }: Release, registries: readonly string[]): Readonly<Record<string, unknown>> {
   return {
     service: { nodePort: 30_600 },
     nodeConfiguration: {
@@ -95,7 +95,7 @@ function nodesOf({ stage }: Release, registries: readonly string[]): Readonly<Re
   };
 }
 
-async function ready(release: Release): Promise<void> {
+export async function nodesReady(release: Release): Promise<void> {
   await until('the nodes are configured', async () => /^([1-9]\d*) \1 \1$/.test(await readyNodes(release)));
 }
 

@@ -1,10 +1,10 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { parseAllDocuments } from 'yaml';
-import { type Cluster, until } from './cluster.ts';
-import { chart, type Release } from './release.ts';
+import type { Cluster } from './cluster.ts';
+import { chart } from './release.ts';
 import type { Line } from './report.ts';
-import type { Finding, Scenario } from './scenario.ts';
+import type { Finding } from './scenario.ts';
 import { namespace, nodesNamespace, type Stage } from './stage.ts';
 
 interface KubernetesObject {
@@ -125,28 +125,4 @@ async function sent(
 async function servedKinds({ cluster }: Stage): Promise<ReadonlySet<string>> {
   const { stdout } = await cluster.kubectl(['api-resources', '--no-headers']);
   return new Set(stdout.split('\n').flatMap((line) => line.trim().split(/\s+/).at(-1) ?? []));
-}
-
-export const uninstall: Scenario = {
-  key: 'uninstall',
-  name: 'Uninstall',
-  run: async (release) => {
-    const { cluster } = release.stage;
-    await cluster.helm(['uninstall', 'layerwell', '--namespace', namespace, '--wait']);
-    await until('the pods are gone', async () => (await leftOf(release)).every((object) => !object.startsWith('pod/')));
-    const left = await leftOf(release);
-    await release.uninstall();
-    return {
-      note: left.length > 0 ? `stays: ${left.join(', ')}` : 'nothing stays',
-      problems: left.filter((object) => !object.startsWith('persistentvolumeclaim/')),
-    };
-  },
-};
-
-/** The objects of the release that are still there. */
-async function leftOf({ stage: { cluster } }: Release): Promise<readonly string[]> {
-  const kinds = 'all,configmap,secret,serviceaccount,persistentvolumeclaim,networkpolicy,poddisruptionbudget';
-  const selector = 'app.kubernetes.io/instance=layerwell';
-  const args = ['get', kinds, '--namespace', namespace, '--selector', selector, '--output', 'name'];
-  return (await cluster.kubectl(args)).stdout.split('\n').filter((line) => line !== '');
 }

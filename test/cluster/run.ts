@@ -8,7 +8,7 @@ import { kubeletPulls } from './kubelet.ts';
 import { faults, plannedChanges } from './changes.ts';
 import { Cluster } from './cluster.ts';
 import { followGuide } from './guide.ts';
-import { dryRuns, uninstall } from './objects.ts';
+import { dryRuns } from './objects.ts';
 import { management } from './management.ts';
 import { nodeConfiguration } from './nodes.ts';
 import { Release } from './release.ts';
@@ -17,6 +17,7 @@ import { rotations } from './rotation.ts';
 import type { Scenario } from './scenario.ts';
 import { shapesWith } from './shapes.ts';
 import { Stage } from './stage.ts';
+import { uninstall } from './uninstall.ts';
 
 const { values: chosen } = parseArgs({
   options: {
