@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { type FileSystem, nodeFiles, type OpenFile } from '../../src/storage/filesystem/file-system.ts';
 import { ask, caughtUp, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
@@ -72,3 +73,55 @@ test('a response whose client left is counted as aborted, and is no failure of t
   expect((await app.metrics()).sum('layerwell_internal_errors_total')).toBe(0);
   expect(app.logLines.filter(({ level }) => Number(level) > 30)).toEqual([]);
 });
+
+test.each([1, 3])(
+  'a client that hangs up during read %i of a stored blob is no failure of the disk: the next one is served from it',
+  async (held) => {
+    const upstream = await startFakeRegistry();
+    const blob = randomBlob(8_000_000);
+    upstream.content.addBlob(repository, blob);
+    const disk = heldReads(held);
+    const app = await startApp(mirrorOf(upstream), { files: disk.files });
+    const path = `/v2/${repository}/blobs/${blob.digest}`;
+    await ask(app, path);
+    await app.quiet();
+    disk.begin();
+    const leaving = new AbortController();
+    const left = fetch(`${app.url}${path}`, { signal: leaving.signal }).then((answer) => answer.arrayBuffer());
+    left.catch(() => {});
+    await disk.reached;
+    leaving.abort();
+    await expect(left).rejects.toThrow('aborted');
+    const aborts = async () => (await app.metrics()).sum('layerwell_http_client_aborts_total', { kind: 'blob' });
+    await expect.poll(aborts).toBe(1);
+    disk.open();
+
+    expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);
+    expect(upstream.count('GET', blobs)).toBe(1);
+    expect((await app.metrics()).sum('layerwell_internal_errors_total')).toBe(0);
+    expect(app.logLines.filter(({ level }) => Number(level) > 30)).toEqual([]);
+  },
+);
+
+/** A disk that reads, and does not return from the nth read after `begin` until `open`. */
+function heldReads(nth: number): { files: FileSystem; begin: () => void; reached: Promise<void>; open: () => void } {
+  const [reached, opened] = [gate(), gate()];
+  let left = Infinity;
+  const held = (file: OpenFile): OpenFile => ({
+    ...file,
+    read: async (into, position) => {
+      const bytes = await file.read(into, position);
+      left -= 1;
+      if (left !== 0) return bytes;
+      reached.open();
+      await opened.opened;
+      return bytes;
+    },
+  });
+  return {
+    files: { ...nodeFiles, open: async (path, use) => held(await nodeFiles.open(path, use)) },
+    begin: () => (left = nth),
+    reached: reached.opened,
+    open: () => opened.open(),
+  };
+}

@@ -45,6 +45,7 @@ export async function sendStretch(
     for (let turn = 0; end === undefined || position < end; turn ^= 1) {
       const left = (end ?? Infinity) - position;
       unsent = await source.borrow?.(position, Math.min(maxBorrowedBytes, left));
+      if (response.destroyed) throw new ClientLeft(); // The source is disposed.
       const read = unsent ? undefined : await readPiece(source, bufferAt(turn), { position, left });
       const bytes = unsent?.bytes ?? read?.byteLength ?? 0;
       await written;

@@ -257,10 +257,15 @@ export class UnreadableContent extends UpstreamError {
   }
 }
 
-/** A source that reports failures of the disk. The answer is then cut. */
+/**
+ * A source that reports failures of the disk. The answer is then cut. What fails after the source was disposed is none: its client has left, and
+ * the file is closed.
+ */
 export function reportingDiskFailures(source: ByteSource, report: (cause: unknown) => void): ByteSource {
+  let isDisposed = false;
   const failed = (cause: unknown): never => {
     if (cause instanceof OciError || cause instanceof UpstreamError) throw cause;
+    if (isDisposed) throw new UpstreamError('busy', 'the reader has left', { cause });
     report(cause);
     throw new UnreadableContent(cause);
   };
@@ -268,6 +273,9 @@ export function reportingDiskFailures(source: ByteSource, report: (cause: unknow
   return {
     read: (into, position) => source.read(into, position).catch(failed),
     ...(borrow && { borrow: (position, maxBytes) => borrow(position, maxBytes).catch(failed) }),
-    [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => {
+      isDisposed = true;
+      return source[Symbol.asyncDispose]();
+    },
   };
 }
