@@ -56,19 +56,21 @@ export async function recordPullWalks(folder: string): Promise<PullWalks> {
   }
 }
 
-/** @param pulled two equal pulls: the first is counted, the second gives the order. Files that only the first ran through come last. */
+/**
+ * A file that only one of them ran through was run by a timer: it is left out.
+ * @param pulled two equal pulls: the functions of the first are counted, the second gives the order.
+ */
 async function recordWalk<Pulled>(
   mirror: RecordedMirror,
   [first, second]: readonly [Pulled, Pulled],
   pull: (pulled: Pulled) => Promise<unknown>,
 ): Promise<Walk> {
   const { functions } = await mirror.record(() => pull(first));
-  const { filesInOrder } = await mirror.record(() => pull(second));
+  const again = await mirror.record(() => pull(second));
+  const inBoth = new Set(again.functions.map(({ file }) => file));
   const namesIn = new Map<string, string[]>();
-  for (const { file, name } of functions) namesIn.set(file, [...(namesIn.get(file) ?? []), name]);
-  const files = new Set([...filesInOrder.filter((file) => namesIn.has(file)), ...namesIn.keys()]);
-  return {
-    files: [...files].map((file) => ({ file, functions: namesIn.get(file) ?? [] })),
-    functions: functions.length,
-  };
+  for (const { file, name } of functions) if (inBoth.has(file)) namesIn.set(file, [...(namesIn.get(file) ?? []), name]);
+  const files = [...new Set([...again.filesInOrder.filter((file) => namesIn.has(file)), ...namesIn.keys()])];
+  const called = files.map((file) => ({ file, functions: namesIn.get(file) ?? [] }));
+  return { files: called, functions: called.reduce((sum, { functions: names }) => sum + names.length, 0) };
 }
