@@ -24,7 +24,15 @@ export interface BlobLinksDeps {
   readonly marks: Marks;
   /** Evicts what is above its bound after each link that was recorded. */
   readonly space: Pick<Space, 'tidy'>;
+  /** How many links are kept in memory; for tests. */
+  readonly inMemory?: number;
 }
+
+/** How many links are kept in memory. */
+const mostInMemory = 200_000;
+
+/** As many as {@link Background} retries. */
+const mostUnwritten = 10_000;
 
 /** How many links may make room concurrently; further ones are kept in memory only. */
 const maxWaitingForRoom = 1_000;
@@ -36,13 +44,16 @@ const maxWaitingForRoom = 1_000;
  */
 export class BlobLinks {
   readonly #deps: BlobLinksDeps;
-  readonly #memory = new LRUCache<string, BlobRecord>({ max: 200_000 });
+  readonly #memory: LRUCache<string, BlobRecord>;
+  /** Until their records are written or they are removed: memory may drop one before. */
+  readonly #unwritten = boundedMap<string, BlobRecord>(mostUnwritten);
   /** When links were kept last that did not come from the disk. Without its mark, a link that is removed is asked for again. */
   readonly #keptAs = boundedMap<string, number>(20_000);
   #waitingForRoom = 0;
 
   constructor(deps: BlobLinksDeps) {
     this.#deps = deps;
+    this.#memory = new LRUCache({ max: deps.inMemory ?? mostInMemory });
   }
 
   /** @returns undefined when the repository is not known to have the blob: the upstream must be asked. */
@@ -52,7 +63,8 @@ export class BlobLinks {
 
   /** The repository's own link if it is in memory, without waiting. */
   remembered(repositoryId: RepositoryId, digest: Digest): BlobRecord | undefined {
-    return this.#memory.get(contentKey(repositoryId, digest));
+    const key = contentKey(repositoryId, digest);
+    return this.#memory.get(key) ?? this.#unwritten.peek(key);
   }
 
   /** The repository's own link. */
@@ -76,7 +88,7 @@ export class BlobLinks {
 
   /** Keeps in memory that the upstream delivered or confirmed the blob. For a stored blob {@link record} writes the link. */
   confirm(repositoryId: RepositoryId, digest: Digest): BlobRecord {
-    const record = this.#memory.get(contentKey(repositoryId, digest)) ?? { firstServedAtMs: this.#deps.clock.now() };
+    const record = this.remembered(repositoryId, digest) ?? { firstServedAtMs: this.#deps.clock.now() };
     this.#memory.set(contentKey(repositoryId, digest), record);
     this.#keptAs.set(contentKey(repositoryId, digest), this.#deps.marks.next());
     return record;
@@ -102,25 +114,41 @@ export class BlobLinks {
   /** Writes a link, and retries until the disk takes it. `size` is that of verified bytes, never a claim. */
   async record(repositoryId: RepositoryId, digest: Digest, size: number | undefined): Promise<void> {
     const key = contentKey(repositoryId, digest);
-    this.#remember(repositoryId, digest, size);
-    await this.#deps.background.retryUntilWritten('blob link', `blob link ${key}`, async () => {
-      const record = this.#memory.peek(key); // Absent if it was evicted meanwhile.
-      if (record) await this.#deps.records.write({ kind: 'blob', repositoryId, digest }, record);
-    });
-    if (!this.#memory.has(key)) return this.#removeAgain(repositoryId, digest);
+    this.#unwritten.set(key, this.#remember(repositoryId, digest, size));
+    await this.#deps.background.retryUntilWritten('blob link', `blob link ${key}`, () =>
+      this.#write(repositoryId, digest),
+    );
+    if (this.#unwritten.has(key)) this.#index(repositoryId, digest, size); // The disk takes it later.
+  }
+
+  async #write(repositoryId: RepositoryId, digest: Digest): Promise<void> {
+    const key = contentKey(repositoryId, digest);
+    const link = this.#memory.peek(key) ?? this.#unwritten.peek(key);
+    if (!link) return; // It was removed meanwhile.
+    await this.#deps.records.write({ kind: 'blob', repositoryId, digest }, link);
+    if (!this.#memory.has(key) && !this.#unwritten.has(key)) return this.#removeAgain(repositoryId, digest);
+    if (this.#unwritten.peek(key) === link) this.#unwritten.delete(key);
+    this.#index(repositoryId, digest, link.size);
+  }
+
+  #index(repositoryId: RepositoryId, digest: Digest, size: number | undefined): void {
     this.#deps.index.recordLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
     this.#deps.background.run('eviction', () => this.#deps.space.tidy());
   }
 
-  #remember(repositoryId: RepositoryId, digest: Digest, size: number | undefined): void {
+  #remember(repositoryId: RepositoryId, digest: Digest, size: number | undefined): BlobRecord {
     const { firstServedAtMs } = this.confirm(repositoryId, digest);
-    this.#memory.set(contentKey(repositoryId, digest), { firstServedAtMs, ...(size !== undefined && { size }) });
+    const link = { firstServedAtMs, ...(size !== undefined && { size }) };
+    this.#memory.set(contentKey(repositoryId, digest), link);
+    return link;
   }
 
   /** Forgets a link that was not kept since the mark. */
   forget(repositoryId: RepositoryId, digest: Digest, since = Infinity): void {
     const key = contentKey(repositoryId, digest);
-    if ((this.#keptAs.peek(key) ?? 0) <= since) this.#memory.delete(key);
+    if ((this.#keptAs.peek(key) ?? 0) > since) return;
+    this.#memory.delete(key);
+    this.#unwritten.delete(key);
   }
 
   /** Records again which of these links were kept since the mark, as far as their blobs are stored: the others are recorded with their blobs. */
@@ -132,7 +160,8 @@ export class BlobLinks {
   }
 
   async #recordIfStored({ repositoryId, digest }: RecordKey & { readonly digest: Digest }): Promise<void> {
-    const link = this.#memory.peek(contentKey(repositoryId, digest));
+    const key = contentKey(repositoryId, digest);
+    const link = this.#memory.peek(key) ?? this.#unwritten.peek(key);
     if (link && (await this.#deps.index.hasContent(digest))) await this.record(repositoryId, digest, link.size);
   }
 

@@ -4,6 +4,8 @@ import { Background } from '../../../../src/mirror/concurrency/background.ts';
 import { BorrowedLinks, BlobLinks } from '../../../../src/mirror/access/links.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
+import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
+import { gate } from '../../../support/gate.ts';
 import { image, randomBlob } from '../../../support/images.ts';
 import { ManualClock } from '../../../support/manual-clock.ts';
 import { MemoryIndex } from '../../../support/memory-index.ts';
@@ -20,13 +22,8 @@ const [one, other, elsewhere] = [
 const { manifest } = image();
 const layer = randomBlob(300).digest;
 
-function started() {
-  const [records, index, clock, observer] = [
-    new MemoryRecords(),
-    new MemoryIndex(),
-    new ManualClock(5_000),
-    new RecordingObserver(),
-  ];
+function started({ records = new MemoryRecords(), inMemory }: { records?: MemoryRecords; inMemory?: number } = {}) {
+  const [index, clock, observer] = [new MemoryIndex(), new ManualClock(5_000), new RecordingObserver()];
   const background = new Background({ observer });
   const borrowedLinks = new BorrowedLinks({ index, observer });
   const hidden = new Set<string>();
@@ -44,6 +41,7 @@ function started() {
       clock,
       makeRoom: async () => true,
       space: { tidy: async () => {} },
+      ...(inMemory !== undefined && { inMemory }),
     });
   return { records, index, clock, background, hidden, make, links: make() };
 }
@@ -118,3 +116,59 @@ test('evicted content leaves the cache of links', async () => {
   links.forget(one, layer);
   expect(await links.check(one, layer)).toBeUndefined();
 });
+
+/** Records of a disk that takes none until it is opened: each write waits, or fails. */
+class ClosedRecords extends MemoryRecords {
+  readonly disk = gate();
+  isFull = false;
+
+  override async write(key: RecordKey, value: object): Promise<void> {
+    if (this.isFull) throw new Error('ENOSPC');
+    await this.disk.opened;
+    return super.write(key, value);
+  }
+}
+
+const another = randomBlob(400).digest;
+
+test('a link that memory drops before the disk takes its record is known, and is written once the disk takes it', async () => {
+  const records = new ClosedRecords();
+  const { links, make, background, index } = started({ records, inMemory: 1 });
+  records.isFull = true;
+  await links.record(one, layer, 300);
+  links.confirm(one, another); // Memory holds one.
+  records.isFull = false;
+  records.disk.open();
+  expect(await links.check(one, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
+  await background.idle();
+  expect(await make().check(one, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
+  expect(new Set(index.links.map(({ digest }) => digest))).toEqual(new Set([layer]));
+});
+
+test('a link that memory drops while its record is written keeps its record', async () => {
+  const records = new ClosedRecords();
+  const { links, make, index } = started({ records, inMemory: 1 });
+  const recording = links.record(one, layer, 300);
+  links.confirm(one, another);
+  records.disk.open();
+  await recording;
+  expect(await make().check(one, layer)).toEqual({ size: 300, firstServedAtMs: 5_000 });
+  expect(index.links.map(({ digest }) => digest)).toEqual([layer]);
+});
+
+test.each(['before the disk takes', 'while the disk takes'])(
+  'a link that is removed %s its record again gets none',
+  async (when) => {
+    const records = new ClosedRecords();
+    const { links, make, background } = started({ records });
+    records.isFull = true;
+    await links.record(one, layer, 300);
+    records.isFull = false;
+    if (when === 'before the disk takes') links.forget(one, layer);
+    const retried = background.idle();
+    links.forget(one, layer);
+    records.disk.open();
+    await retried;
+    expect(await make().check(one, layer)).toBeUndefined();
+  },
+);
