@@ -6,8 +6,8 @@ import { purge, targetIn } from '../../src/commands/content/purge.ts';
 import { digestOf } from '../../src/oci/digest.ts';
 import { askApi } from '../support/api-answers.ts';
 import { imageOver, layer } from '../support/bounded-store.ts';
-import { open } from '../support/client.ts';
-import { startFakeRegistry } from '../support/fake-registry.ts';
+import { ask, open } from '../support/client.ts';
+import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { freePort } from '../support/free-port.ts';
 import { gate } from '../support/gate.ts';
 import { type Image, multiPlatformImage } from '../support/images.ts';
@@ -22,6 +22,7 @@ const headers = { 'content-type': 'application/json' };
 
 interface Started {
   readonly app: RunningApp;
+  readonly hub: FakeRegistry;
   readonly tokenFile: string;
   readonly publishAndPull: (repository: string, tag: string, image: Image) => Promise<void>;
   readonly purged: (body: object, how?: string) => ReturnType<typeof askApi>;
@@ -35,6 +36,7 @@ async function start(files = new ScriptedFiles()): Promise<Started> {
   const app = await startApp({ upstreams: { 'docker.io': { url: hub.url } }, management }, { files });
   return {
     app,
+    hub,
     tokenFile,
     publishAndPull: async (repository, tag, built) => {
       hub.content.add(repository, tag, built);
@@ -210,6 +212,31 @@ test('a purge that the disk refuses in the middle says what is removed and what 
   expect(byGlob).toMatchObject({ status: 200, body: { repositories: 1, removed: { blobs: 1 }, refused: 0 } });
   expect(await stored(app)).toEqual({ manifests: 0, blobs: 0 });
   expect((await purged({ repository })).status).toBe(404);
+});
+
+test('what a refused purge has left may be served after a restart, until each tag and digest that it named is purged', async () => {
+  const files = new ScriptedFiles();
+  const { app, hub, publishAndPull, purged } = await start(files);
+  const built = imageOver('1', base, one);
+  await publishAndPull(nginx, '1', built);
+  const isOfStore = /\/(_tags|sha256)\//;
+  files.failWith = ({ operation, path }) => (operation === 'unlink' && isOfStore.test(path) ? 'EIO' : undefined);
+  const refused = await purged({ repository, tag: '1' });
+  expect(refused.body['detail']).toMatch(/after a restart, purge each tag and digest that is left/);
+  const { tags, digests } = Object(refused.body['notRemoved']);
+  expect([tags, digests]).toEqual([['1'], expect.arrayContaining([built.manifest.digest, one.digest, base.digest])]);
+  await app.restart();
+  await hub.stop();
+  const manifest = `/v2/${nginx}/manifests/1`;
+  const statuses = () =>
+    Promise.all([manifest, `/v2/${nginx}/blobs/${one.digest}`].map(async (path) => (await ask(app, path)).status));
+  expect(await statuses()).toEqual([200, 200]);
+
+  files.failWith = () => undefined;
+  const left = [...tags.map((tag: string) => ({ tag })), ...digests.map((digest: string) => ({ digest }))];
+  for (const each of left) expect([200, 404]).toContain((await purged({ repository, ...each })).status);
+  expect(await statuses()).toEqual([503, 503]);
+  expect(await stored(app)).toEqual({ manifests: 0, blobs: 0 });
 });
 
 test('what is not cached is not found; what cannot be meant is invalid; without the token nothing is purged', async () => {

@@ -97,7 +97,8 @@ function unfinished(purged: Purged, left: PurgeLeft, members: Readonly<Record<st
 function unfinishedText(purged: Purged, { tags, contents }: PurgeLeft): string {
   const removed = `${purged.tags.length} tags and ${purged.contents.length} contents are removed`;
   const left = `${tags.length} tags and ${contents.length} contents are not`;
-  return `${removed}, ${left}: the disk or the index did not let them go (the log has the reason); purge it again to remove them`;
+  const reason = 'the disk or the index did not let them go (the log has the reason), and they may still be served';
+  return `${removed}, ${left}: ${reason}. Purge it again to remove them; after a restart, purge each tag and digest that is left`;
 }
 
 function sumOf(one: Counts, other: Counts): Counts {

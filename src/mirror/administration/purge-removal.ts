@@ -58,7 +58,8 @@ const mostLeft = 200_000;
 
 /**
  * Removes what a purge has planned. What a step does not remove is left, and told. By then its tag, or the manifest that named it, may be gone,
- * so it is remembered: the next purge of the same target begins with it. After a restart it is evicted like anything else that nothing needs.
+ * so it is remembered: the next purge of the same target begins with it. After a restart it may be served as before, can be purged by what the answer
+ * named, and is evicted like anything else that nothing needs.
  */
 export class PurgeRemoval {
   readonly #deps: PurgeRemovalDeps;
