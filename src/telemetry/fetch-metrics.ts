@@ -5,7 +5,10 @@ import type { Instruments, Maker } from './instruments.ts';
 import type { Log } from './log.ts';
 
 /** Few, because each upstream has all of them. */
-const secondsOfBuckets = [0.1, 0.5, 2.5, 10];
+const secondsOfUpstream = [0.1, 1, 10];
+const secondsOfKind = [0.1, 0.5, 2.5, 10];
+/** Over all upstreams. */
+const blobSources = ['upstream', 'sibling', 'shared'];
 const circuitStates = ['closed', 'open', 'half-open'];
 
 type UpstreamEvents = Pick<
@@ -96,6 +99,7 @@ export function createUpstreamMetrics(make: Maker, { log, clock }: UpstreamMetri
   const instruments = upstreamInstruments(make);
   const { requests, seconds, secondsByKind, throttled, retries, failures, circuits } = instruments;
   const activities = new Activities();
+  for (const source of blobSources) instruments.blobSourceBytes.inc({ source }, 0);
   const activityOf = activities.of;
   return {
     activityOf,
@@ -117,7 +121,7 @@ export function createUpstreamMetrics(make: Maker, { log, clock }: UpstreamMetri
       activityOf(upstream).bytes += bytes;
       instruments.bytes.inc({ upstream, kind }, bytes);
     },
-    blobBytes: ({ upstream, source, bytes }) => instruments.blobSourceBytes.inc({ upstream, source }, bytes),
+    blobBytes: ({ source, bytes }) => instruments.blobSourceBytes.inc({ source }, bytes),
     rateLimitSeen: (report) => {
       const { upstream, account, limit, remaining, windowSeconds, resetSeconds } = report;
       const atMs = clock.now();
@@ -166,13 +170,13 @@ function requestInstruments(make: Maker) {
       'upstream_request_duration_seconds',
       'Time from the request to an upstream to its response headers.',
       ['upstream'],
-      secondsOfBuckets,
+      secondsOfUpstream,
     ),
     secondsByKind: make.seconds(
       'upstream_request_duration_by_kind_seconds',
       'Time from the request to an upstream to its response headers, over all upstreams.',
       ['kind'],
-      secondsOfBuckets,
+      secondsOfKind,
     ),
     throttled: make.counter('upstream_throttled_total', 'Answers with status 429 from upstreams.', ['upstream']),
     retries: make.counter(
@@ -227,7 +231,7 @@ function contentInstruments(make: Maker) {
     blobSourceBytes: make.counter(
       'blob_source_bytes_total',
       'Bytes of blobs received, by where they came from: upstream, sibling or shared.',
-      ['upstream', 'source'],
+      ['source'],
     ),
     revalidations: make.counter(
       'cache_revalidations_total',
