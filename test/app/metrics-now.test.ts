@@ -216,7 +216,7 @@ test('the metrics have the size of the disk, the age of the oldest content, and 
   upstream.content.add(repository, '1', held);
   const app = await startApp(mirrorOf(upstream));
   await expect.poll(() => valueOf(app, 'index_up')).toBe(1);
-  expect(await valueOf(app, 'index_rebuilds_total')).toBe(1); // Of the new store.
+  await expect.poll(() => valueOf(app, 'index_rebuilds_total')).toBe(1); // Of the new store.
   expect(await textOf(app)).toContain('layerwell_cache_oldest_access_timestamp_seconds Nan');
   const pulledAt = app.clock.now();
   await pullAll(app, repository, '1');
