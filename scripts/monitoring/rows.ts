@@ -4,7 +4,6 @@ const content = 'kind=~"manifest|blob"';
 const saved = 'cache=~"hit|revalidated|stale|collapsed"';
 const counted = 'cache!~"none|negative"';
 const requests = 'layerwell_http_requests_total';
-const byMethod = 'layerwell_http_requests_by_method_total';
 const sent = 'layerwell_http_response_bytes_total';
 const received = 'layerwell_upstream_response_bytes_total';
 /** A series that appears with its first event. */
@@ -34,7 +33,7 @@ const saves: Row = {
     stat(
       'Upstream pulls saved',
       'short',
-      `${sumBy('', increaseOf(byMethod, 'kind="manifest"', 'method="GET"'))} - ${sumBy('', increaseOf('layerwell_upstream_requests_total', 'kind="manifest"', 'method="GET"'))}`,
+      `${sumBy('', increaseOf(requests, 'kind="manifest"', 'method="GET"'))} - ${sumBy('', increaseOf('layerwell_upstream_requests_total', 'kind="manifest"', 'method="GET"'))}`,
       { description: 'GETs of manifests, which registries count as pulls.' },
     ),
     graph('Requests by cache result', 'reqps', [
@@ -137,7 +136,7 @@ const pulls: Row = {
       { expr: sumBy('upstream', rateOf(requests, content)), legend: '{{upstream}}' },
     ]),
     graph('Requests by kind', 'reqps', [
-      { expr: sumBy('kind, method', rateOf(byMethod)), legend: '{{kind}} {{method}}' },
+      { expr: sumBy('kind, method', rateOf(requests)), legend: '{{kind}} {{method}}' },
     ]),
     graph('Stored objects', 'short', [{ expr: sumBy('kind', of('layerwell_cache_objects')), legend: '{{kind}}' }]),
   ],

@@ -1,8 +1,7 @@
 import { LRUCache } from 'lru-cache';
-import { Gauge, Histogram, type Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { CacheWord } from '../mirror/ports/cache-status.ts';
 import type { Observer } from '../mirror/ports/observer.ts';
-import { type AnswerCounts, registerAnswerCounters } from './answer-counters.ts';
 
 type AnsweredEvent = Parameters<Observer['answered']>[0];
 
@@ -34,13 +33,19 @@ export interface RepositoryTotals {
 
 export const mostRepositories = 1_000;
 
-/** Of the answers with the same labels. */
-interface Series extends AnswerCounts {
+/** Counts of the answers with the same labels. */
+interface Series {
+  readonly kind: string;
+  readonly method: string;
+  readonly code: string;
+  readonly cache: CacheWord;
+  readonly upstream: string;
   /** Undefined before the first answer. */
   times: Times | undefined;
   answers: number;
   bytes: number;
   aborts: number;
+  /** Whether it is shown before its first answer. */
   isKnown: boolean;
 }
 
@@ -63,7 +68,39 @@ export class Answers {
   readonly #firstByteSeconds: Durations;
 
   constructor(registry: Registry) {
-    registerAnswerCounters(registry, () => this.#series.values());
+    const series = () => this.#series.values();
+    new Counter({
+      name: 'layerwell_http_requests_total',
+      help: 'Responses to clients, by source.',
+      labelNames: ['kind', 'method', 'code', 'cache', 'upstream'],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const { kind, method, code, cache, upstream, answers } of series())
+          this.inc({ kind, method, code, cache, upstream }, answers);
+      },
+    });
+    new Counter({
+      name: 'layerwell_http_response_bytes_total',
+      help: 'Bytes of content sent to clients.',
+      labelNames: ['kind', 'cache', 'upstream'],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const { kind, cache, upstream, bytes, isKnown } of series())
+          if (bytes > 0 || isKnown) this.inc({ kind, cache, upstream }, bytes);
+      },
+    });
+    new Counter({
+      name: 'layerwell_http_client_aborts_total',
+      help: 'Responses that ended early, because the client left or something failed.',
+      labelNames: ['kind'],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const { kind, aborts, isKnown } of series()) if (aborts > 0 || isKnown) this.inc({ kind }, aborts);
+      },
+    });
     this.#requestSeconds = new Durations({
       name: 'layerwell_http_request_duration_seconds',
       help: 'Time from the request to the end of the response.',
@@ -148,13 +185,13 @@ function knownMethod(method: string): string {
   return ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].includes(method) ? method : 'other';
 }
 
+/** Upper bounds of the buckets of duration histograms, where nothing else is said. */
+export const secondsOfBuckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+
 function addTo(sum: { answers: number; bytes: number }, { answers, bytes }: AnswerTotals): void {
   sum.answers += answers;
   sum.bytes += bytes;
 }
-
-/** Upper bounds of the buckets of duration histograms, where nothing else is said. */
-export const secondsOfBuckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
 /** Durations counted by bucket. Adding one is cheap: a few comparisons and an addition. */
 export class Buckets {

@@ -48,11 +48,7 @@ async function expectPulledThrough(client: Client, pulled = app): Promise<void> 
 }
 
 async function blobsServed(mirror: RunningMirror): Promise<number> {
-  return (await mirror.metrics()).sum('layerwell_http_requests_by_method_total', {
-    kind: 'blob',
-    method: 'GET',
-    code: '200',
-  });
+  return (await mirror.metrics()).sum('layerwell_http_requests_total', { kind: 'blob', method: 'GET', code: '200' });
 }
 
 test('a private registry can be added to the shipped configuration', async () => {

@@ -140,7 +140,7 @@ const suite = (): void => {
     await podman('pull', '--tls-verify=false', `${mirror.host}/${repository}:1`);
     await podman('pull', '--tls-verify=false', `${mirror.host}/${repository}:2`);
     const answered = async (code: string) =>
-      (await mirror.metrics()).sum('layerwell_http_requests_by_method_total', { kind: 'blob', method: 'GET', code });
+      (await mirror.metrics()).sum('layerwell_http_requests_total', { kind: 'blob', method: 'GET', code });
     expect(await answered('400')).toBe(1);
     expect(await answered('206')).toBeGreaterThanOrEqual(4);
   });

@@ -78,9 +78,5 @@ async function prepared(setting: Setting, kind: string, more: MirrorConfig = {})
 }
 
 async function blobsServedBy(mirror: RunningMirror): Promise<number> {
-  return (await mirror.metrics()).sum('layerwell_http_requests_by_method_total', {
-    kind: 'blob',
-    method: 'GET',
-    code: '200',
-  });
+  return (await mirror.metrics()).sum('layerwell_http_requests_total', { kind: 'blob', method: 'GET', code: '200' });
 }

@@ -16,7 +16,7 @@ const mirror = 'job="layerwell", instance="one:5001"';
 const hub = `${mirror}, upstream="docker.io"`;
 const build = `layerwell_build_info{${mirror}}`;
 const requests = (cache: string, code: string) =>
-  `layerwell_http_requests_total{${hub}, kind="blob", code="${code}", cache="${cache}"}`;
+  `layerwell_http_requests_total{${hub}, kind="blob", method="GET", code="${code}", cache="${cache}"}`;
 const fills = (result: string) => `layerwell_cache_fills_total{${hub}, result="${result}"}`;
 const gauge = (metric: string, labels = mirror) => `${metric}{${labels}}`;
 /** Requests for eight hours: of each 1,000 so many fail. */
