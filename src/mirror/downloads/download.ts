@@ -139,12 +139,18 @@ export class Download implements AsyncDisposable {
     const { signal } = this.#abort;
     const first = await this.#readBack(opened);
     const from = this.#receivedBytes;
-    for await (const piece of resumedPieces({ blob, from, first, size, signal, attemptsWithoutProgress, wait })) {
-      this.#receivedBytes += piece.byteLength;
-      this.#hash.receive(piece);
-      await this.#writes.add(piece);
+    const togetherBytes = () => this.#writes.wantedBytes;
+    const rules = { attemptsWithoutProgress, wait, togetherBytes };
+    for await (const pieces of resumedPieces({ blob, from, first, size, signal, ...rules })) {
+      for (const piece of pieces) this.#receive(piece);
+      await this.#writes.add(pieces);
     }
     await this.#writes.finish();
+  }
+
+  #receive(piece: Uint8Array): void {
+    this.#receivedBytes += piece.byteLength;
+    this.#hash.receive(piece);
   }
 
   /** Lets readers have the withheld tail. @throws DigestMismatch */

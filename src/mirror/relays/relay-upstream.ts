@@ -22,7 +22,7 @@ export class RelayUpstream {
   readonly #options: RelayUpstreamOptions;
   #position: number;
   #first: OpenedBlob | undefined;
-  #pieces: AsyncGenerator<Uint8Array, void> | undefined;
+  #pieces: AsyncGenerator<readonly Uint8Array[], void> | undefined;
   /** Position behind the last byte that the open answer was asked for. */
   #askedUntil: number | undefined;
   #hasNoRanges: boolean;
@@ -55,10 +55,12 @@ export class RelayUpstream {
     while (!this.#isOver) {
       this.#pieces ??= this.#openPieces(stretchBytes);
       const { done, value } = await this.#pieces.next();
-      if (done !== true) {
-        this.#position += value.byteLength;
-        return value;
+      const [piece] = value ?? [];
+      if (piece) {
+        this.#position += piece.byteLength;
+        return piece;
       }
+      if (done !== true) continue;
       this.#pieces = undefined;
       this.#isOver = this.#askedUntil === this.#options.until;
     }
@@ -78,7 +80,8 @@ export class RelayUpstream {
     await pieces?.return();
   }
 
-  #openPieces(stretchBytes: number | undefined): AsyncGenerator<Uint8Array, void> {
+  /** One piece at a time. */
+  #openPieces(stretchBytes: number | undefined): AsyncGenerator<readonly Uint8Array[], void> {
     const { from, size, until, signal } = this.#options;
     const first = this.#first;
     this.#first = undefined;
@@ -104,11 +107,13 @@ function untilOf(stretchEnd: number, end: number, until: number | undefined): nu
   return stretchEnd < end ? stretchEnd : until;
 }
 
-async function* withoutFirstByte(pieces: AsyncGenerator<Uint8Array, void>): AsyncGenerator<Uint8Array, void> {
+async function* withoutFirstByte(
+  lists: AsyncGenerator<readonly Uint8Array[], void>,
+): AsyncGenerator<readonly Uint8Array[], void> {
   let isFirst = true;
-  for await (const piece of pieces) {
-    const rest = isFirst ? piece.subarray(1) : piece;
+  for await (const [piece] of lists) {
+    const rest = isFirst ? piece?.subarray(1) : piece;
     isFirst = false;
-    if (rest.byteLength > 0) yield rest;
+    if (rest && rest.byteLength > 0) yield [rest];
   }
 }

@@ -4,6 +4,8 @@ import type { BorrowedBuffer } from '../ports/byte-source.ts';
 
 /** How many bytes are gathered for one write. Waking one of Node's threads costs as much as writing 128 KiB (bench/README.md has figures). */
 const writeBytes = 512 * 1024;
+/** How much one write takes of what is there already. */
+const mostWriteBytes = 1024 * 1024;
 /** Fewer bytes are written after this time, so that readers of a slow upstream see them. */
 const maxWriteDelayMs = 5;
 
@@ -51,10 +53,21 @@ export class GatheredWrites {
     return this.#failure !== undefined;
   }
 
-  /** Resolves when the next piece may be added: when memory is short, only after all is written. @throws DiskFailure once a write has failed. */
-  async add(piece: Uint8Array): Promise<void> {
-    this.#queue.push(piece);
-    this.#queuedBytes += piece.byteLength;
+  /** How many bytes may be added together now: those that fill the next write, or 1 if memory is short. */
+  get wantedBytes(): number {
+    const heldBytes = this.#queuedBytes + this.#writingBytes;
+    const wantedBytes = Math.max(1, mostWriteBytes - this.#queuedBytes);
+    const hasRoom = this.#unwritten?.tryResize(heldBytes + wantedBytes) ?? false;
+    if (hasRoom) this.#unwritten?.tryResize(heldBytes);
+    return hasRoom ? wantedBytes : 1;
+  }
+
+  /** Resolves when the next pieces may be added: when memory is short, only after all is written. @throws DiskFailure once a write has failed. */
+  async add(pieces: readonly Uint8Array[]): Promise<void> {
+    for (const piece of pieces) {
+      this.#queue.push(piece);
+      this.#queuedBytes += piece.byteLength;
+    }
     const mayGather = this.#unwritten?.tryResize(this.#queuedBytes + this.#writingBytes) ?? false;
     if (!mayGather) {
       await this.#write();

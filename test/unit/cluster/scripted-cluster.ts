@@ -134,8 +134,8 @@ export function scriptedCluster({
       const pieces: Buffer[] = [];
       const rules = { attemptsWithoutProgress: 1, wait: async () => {}, ...waiting };
       const first = await blob.open(0, undefined, waiting);
-      for await (const piece of resumedPieces({ ...rules, from: 0, first, blob, size: bytes.length }))
-        pieces.push(Buffer.from(piece));
+      for await (const some of resumedPieces({ ...rules, from: 0, first, blob, size: bytes.length }))
+        pieces.push(...some.map((piece) => Buffer.from(piece)));
       return Buffer.concat(pieces);
     };
     return { blob, read };
