@@ -75,7 +75,7 @@ test.each(failpoints)('SIGKILL at %s while a manifest is stored leaves nothing h
 });
 
 /** `npm run crash` asks for more of them, and for the figures. */
-const moments = Number(process.env['CRASH_MOMENTS'] ?? 40);
+const moments = Number(process.env['CRASH_MOMENTS'] ?? 25);
 const report = process.env['CRASH_REPORT'];
 /** Room for a few of the pulled images, so that some kills hit an eviction. */
 const storage = { maxSize: '16MiB', minFree: '0B' };
