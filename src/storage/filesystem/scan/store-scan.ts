@@ -1,6 +1,7 @@
 import { on } from 'node:events';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { abortableAfter } from '../../../mirror/concurrency/abortable-wait.ts';
 import type { BlobStore } from '../../../mirror/ports/blob-store.ts';
 import type { Observer } from '../../../mirror/ports/observer.ts';
 import type { RecordKey, RecordStore } from '../../../mirror/ports/record-store.ts';
@@ -26,6 +27,8 @@ interface StoredContent extends FileStatus {
 
 /** So many answers of the thread wait at most, each of some hundred files. */
 const answersAhead = 3;
+/** A thread that is stopped ends at once, unless the disk hangs. */
+const endsWithinMs = 500;
 /** For lists of names; bytes are outside of it. */
 const resourceLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 8 };
 
@@ -118,7 +121,8 @@ export class StoreScan {
       signal.throwIfAborted();
       throw cause;
     } finally {
-      await thread.terminate();
+      const late = () => new Error('the thread that reads the store hangs');
+      await abortableAfter(thread.terminate(), signal, { graceMs: endsWithinMs, late }).catch(() => {});
     }
   }
 }

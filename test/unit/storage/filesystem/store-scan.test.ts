@@ -1,6 +1,8 @@
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, openSync } from 'node:fs';
 import { chmod, mkdir, readdir, readlink, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { rebuildIndex } from '../../../../src/index/rebuild.ts';
 import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
@@ -155,7 +157,7 @@ test.runIf(process.platform === 'linux')('a scan that is stopped ends at once, a
   await Array.fromAsync(scan.store.list());
   const listed = scan.records.list()[Symbol.asyncIterator]();
   await listed.next();
-  expect(await openBelow(path)).not.toEqual([]);
+  await expect.poll(() => openBelow(path)).not.toEqual([]);
   stopping.abort(new Error('stopping'));
   await expect(Array.fromAsync({ [Symbol.asyncIterator]: () => listed })).rejects.toThrow('stopping');
   expect(await openBelow(path)).toEqual([]);
@@ -182,4 +184,25 @@ test('a rebuild from what a thread reads blocks the event loop for 20 ms at most
   const longest = await longestTurnMs(() => rebuildIndex(rebuilding));
   expect(await index.totals()).toMatchObject({ manifests: 150, blobs: 1_350 });
   expect(longest).toBeLessThan(20);
+});
+
+test('a stop does not wait for a thread that hangs in a read', async () => {
+  const kept = await preparedStores();
+  const tags = Array.from({ length: 2_400 }, (_, number) => parseTag(`t${number}`));
+  const files = tags.map((tag) => join(kept.path, recordPath({ kind: 'tag', repositoryId: alpine, tag })));
+  await mkdir(dirname(files[0] ?? ''), { recursive: true });
+  await Promise.all(files.map((file) => writeFile(file, '{}')));
+  const stopping = new AbortController();
+  const listed = scanOf(kept, stopping.signal).records.list()[Symbol.asyncIterator]();
+  await listed.next(); // The names are read at once, the files as they are asked for.
+  await Promise.all(files.map((file) => rm(file)));
+  execFileSync('mkfifo', files); // To open a pipe without a writer takes until there is one.
+  onTestFinished(() => {
+    for (const file of files) closeSync(openSync(file, constants.O_RDWR | constants.O_NONBLOCK));
+  });
+  for (let read = 1; read < 2_000; read += 1) await listed.next();
+  const next = listed.next();
+  next.catch(() => {});
+  stopping.abort(new Error('stopped'));
+  await expect(next).rejects.toThrow('stopped');
 });
