@@ -20,7 +20,7 @@ describeWithTools(redisTools, 'three replicas are replaced one after another', (
   test('no pull is lost or cut meanwhile', async () => {
     const redis = await startRedis();
     const upstream = await startFakeRegistry();
-    const config = { shutdown: { preStop: '2s' } };
+    const config = { shutdown: { preStop: '1s' } };
     const replicas = await startReplicas({ upstream, redis, config, owner: thisTest });
     await haveMet(replicas);
     const all: Pulls[] = [];
