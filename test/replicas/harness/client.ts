@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { request as ask } from 'undici';
 import { type Digest, digestFrom } from '../../../src/oci/digest.ts';
 import { namedBy } from '../../../src/oci/manifest.ts';
 import { absoluteMs } from './absolute-time.ts';
@@ -84,8 +83,13 @@ async function manifestOf(url: string, path: string): Promise<{ readonly bytes: 
   for (let cuts = 0; ; cuts += 1) {
     try {
       // On a connection of its own: an idle one may be closed while it is asked on, which Go's clients repeat by themselves.
-      const { statusCode, headers, body } = await ask(`${url}${path}`, { reset: true });
-      const bytes = Buffer.from(await body.arrayBuffer());
+      const asked = request(`${url}${path}`, { agent: false });
+      asked.end();
+      const response = await responseOf(asked);
+      if (!response) throw new Error(`${path}: no answer`);
+      const bytes = await bytesOf(response);
+      if (!response.complete) throw new Error(`${path} was cut after ${bytes.length} bytes`);
+      const { statusCode, headers } = response;
       const named = headers['docker-content-digest'];
       if (statusCode !== 200) throw new WrongAnswer(`${path}: ${statusCode} ${bytes.toString()}`);
       const digest = digestFrom(createHash('sha256').update(bytes), 'sha256');
@@ -156,7 +160,7 @@ async function readOnce({ url, from, take, onAsked = () => {} }: Reading): Promi
   if (statusCode === 416 && from > 0) return true;
   let skipped = statusCode === 200 ? from : 0;
   if (statusCode !== 200 && statusCode !== 206)
-    throw new WrongAnswer(`${url}: ${statusCode} ${await textOf(response)}`);
+    throw new WrongAnswer(`${url}: ${statusCode} ${(await bytesOf(response)).toString()}`);
   response.on('data', (piece: Buffer) => {
     response.pause();
     inTurn(response);
@@ -176,10 +180,10 @@ async function responseOf(asked: ReturnType<typeof request>): Promise<IncomingMe
   return promise;
 }
 
-async function textOf(response: IncomingMessage): Promise<string> {
+async function bytesOf(response: IncomingMessage): Promise<Buffer> {
   const pieces: Buffer[] = [];
   response.on('data', (piece: Buffer) => pieces.push(piece));
   response.on('error', () => {}); // `close` follows.
   await once(response, 'close').catch(() => {});
-  return Buffer.concat(pieces).toString();
+  return Buffer.concat(pieces);
 }
