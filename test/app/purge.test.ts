@@ -1,70 +1,22 @@
-import { globSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { purge, targetIn } from '../../src/commands/content/purge.ts';
 import { digestOf } from '../../src/oci/digest.ts';
 import { askApi } from '../support/api-answers.ts';
 import { imageOver, layer } from '../support/bounded-store.ts';
 import { ask, open } from '../support/client.ts';
-import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { freePort } from '../support/free-port.ts';
 import { gate } from '../support/gate.ts';
-import { type Image, multiPlatformImage } from '../support/images.ts';
+import { multiPlatformImage } from '../support/images.ts';
 import { pullAll, pullBlob, pullManifest } from '../support/pull.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
-import { temporaryDirectory } from '../support/temp-directory.ts';
-
-const token = 'a'.repeat(40);
-const nginx = 'library/nginx';
-const headers = { 'content-type': 'application/json' };
-
-interface Started {
-  readonly app: RunningApp;
-  readonly hub: FakeRegistry;
-  readonly tokenFile: string;
-  readonly publishAndPull: (repository: string, tag: string, image: Image) => Promise<void>;
-  readonly purged: (body: object, how?: string) => ReturnType<typeof askApi>;
-}
-
-async function start(files = new ScriptedFiles()): Promise<Started> {
-  const hub = await startFakeRegistry();
-  const tokenFile = join(await temporaryDirectory(), 'token');
-  await writeFile(tokenFile, token);
-  const management = { host: '127.0.0.1', port: 0, tokenFile };
-  const app = await startApp({ upstreams: { 'docker.io': { url: hub.url } }, management }, { files });
-  return {
-    app,
-    hub,
-    tokenFile,
-    publishAndPull: async (repository, tag, built) => {
-      hub.content.add(repository, tag, built);
-      await pullAll(app, repository, tag);
-      await app.quiet();
-    },
-    purged: (body, how = '') =>
-      askApi(app, `/api/v1/purge${how}`, { method: 'POST', token, headers, body: JSON.stringify(body) }),
-  };
-}
-
-/** What the index counts, which must be what the disk holds. */
-async function stored(app: RunningApp): Promise<{ readonly manifests: number; readonly blobs: number }> {
-  const { storage } = Object((await askApi(app, '/api/v1/stats')).body);
-  const { manifests, blobs } = storage;
-  const files = globSync('blobs/**/*', { cwd: app.dataDirectory, withFileTypes: true }).filter(
-    (one) => one.isFile() && /^[0-9a-f]{64}$/.test(one.name),
-  );
-  expect(files).toHaveLength(manifests + blobs);
-  return { manifests, blobs };
-}
+import { headers, nginx, startPurging, stored, token } from '../support/purging.ts';
 
 const repository = `docker.io/${nginx}`;
 const hexOf = ({ digest }: { readonly digest: string }) => digest.slice('sha256:'.length);
 const [base, one, two] = [layer('base', 1000), layer('one', 1000), layer('two', 1000)];
 
 test('a purged tag is gone with what only it needs; a layer of another tag stays, and the next pull asks the upstream', async () => {
-  const { app, publishAndPull, purged } = await start();
+  const { app, publishAndPull, purged } = await startPurging();
   await publishAndPull(nginx, '1', imageOver('1', base, one));
   await publishAndPull(nginx, '2', imageOver('2', base, two));
   expect(await stored(app)).toEqual({ manifests: 2, blobs: 5 });
@@ -85,7 +37,7 @@ test('a purged tag is gone with what only it needs; a layer of another tag stays
 });
 
 test('a manifest that another tag or another repository needs stays', async () => {
-  const { app, publishAndPull, purged } = await start();
+  const { app, publishAndPull, purged } = await startPurging();
   const built = imageOver('1', base, one);
   await publishAndPull(nginx, '1', built);
   await publishAndPull(nginx, '1.0', built);
@@ -100,7 +52,7 @@ test('a manifest that another tag or another repository needs stays', async () =
 });
 
 test('with an image index its platforms go, and a digest takes its tags along', async () => {
-  const { app, publishAndPull, purged } = await start();
+  const { app, publishAndPull, purged } = await startPurging();
   const built = multiPlatformImage();
   await publishAndPull(nginx, '1', built);
   await publishAndPull(nginx, 'latest', built);
@@ -118,7 +70,7 @@ test('with an image index its platforms go, and a digest takes its tags along', 
 });
 
 test('a client that reads a blob while it is purged gets all of it', async () => {
-  const { app, publishAndPull, purged } = await start();
+  const { app, publishAndPull, purged } = await startPurging();
   const large = layer('large', 8_000_000);
   await publishAndPull(nginx, '1', imageOver('1', large));
   const reading = await open(app, `/v2/${nginx}/blobs/${large.digest}`);
@@ -130,7 +82,7 @@ test('a client that reads a blob while it is purged gets all of it', async () =>
 });
 
 test('purges, pulls and evictions at the same time leave no client with a short blob, and the index as the disk', async () => {
-  const { app, publishAndPull, purged } = await start();
+  const { app, publishAndPull, purged } = await startPurging();
   const images = [imageOver('1', base, one), imageOver('2', base, two), imageOver('3', one, two)];
   for (const [number, built] of images.entries()) await publishAndPull(nginx, String(number), built);
   const rounds = Array.from({ length: 12 }, (_, round) => round);
@@ -147,7 +99,7 @@ test('purges, pulls and evictions at the same time leave no client with a short 
 
 test('a purge that its client leaves in the middle ends by itself', async () => {
   const files = new ScriptedFiles();
-  const { app, publishAndPull } = await start(files);
+  const { app, publishAndPull } = await startPurging(files);
   await publishAndPull(nginx, '1', imageOver('1', base, one));
   const [reached, rest] = [gate(), gate()];
   files.before = async ({ operation, path }) => {
@@ -170,7 +122,7 @@ test('a purge that its client leaves in the middle ends by itself', async () => 
 
 test('a mirror that stops in the middle of a purge stops in time', async () => {
   const files = new ScriptedFiles();
-  const { app, publishAndPull, purged } = await start(files);
+  const { app, publishAndPull, purged } = await startPurging(files);
   await publishAndPull(nginx, '1', imageOver('1', base, one));
   const [reached, rest] = [gate(), gate()];
   files.before = async ({ operation, path }) => {
@@ -190,7 +142,7 @@ test('a mirror that stops in the middle of a purge stops in time', async () => {
 
 test('a purge that the disk refuses in the middle says what is removed and what is not, and the next one ends it', async () => {
   const files = new ScriptedFiles();
-  const { app, publishAndPull, purged } = await start(files);
+  const { app, publishAndPull, purged } = await startPurging(files);
   await publishAndPull(nginx, '1', imageOver('1', base, one));
   await publishAndPull(nginx, '2', imageOver('2', base, two));
   files.failWith = ({ operation, path }) => (operation === 'unlink' && path.includes(hexOf(one)) ? 'EIO' : undefined);
@@ -216,7 +168,7 @@ test('a purge that the disk refuses in the middle says what is removed and what 
 
 test('what a refused purge has left may be served after a restart, until each tag and digest that it named is purged', async () => {
   const files = new ScriptedFiles();
-  const { app, hub, publishAndPull, purged } = await start(files);
+  const { app, hub, publishAndPull, purged } = await startPurging(files);
   const built = imageOver('1', base, one);
   await publishAndPull(nginx, '1', built);
   const isOfStore = /\/(_tags|sha256)\//;
@@ -240,7 +192,7 @@ test('what a refused purge has left may be served after a restart, until each ta
 });
 
 test('what is not cached is not found; what cannot be meant is invalid; without the token nothing is purged', async () => {
-  const { app, publishAndPull, purged } = await start();
+  const { app, publishAndPull, purged } = await startPurging();
   await publishAndPull(nginx, '1', imageOver('1', base));
   for (const body of [
     { repository, tag: '2' },
@@ -287,7 +239,7 @@ async function purgeBy(options: {
 }
 
 test('the command says what it purged, or would; and why it did not', async () => {
-  const { app, tokenFile, publishAndPull } = await start();
+  const { app, tokenFile, publishAndPull } = await startPurging();
   await publishAndPull(nginx, '1', imageOver('1', base));
   const at = { server: app.managementUrl, tokenFile };
   const dry = await purgeBy({ ...at, image: `${repository}:1`, dryRun: true });
