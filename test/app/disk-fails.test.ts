@@ -99,7 +99,7 @@ test.each(disks)(
 
     await mirror.upstream.stop();
     await mirror.app.restart();
-    expect(await namesIn(mirror.files, join(mirror.app.dataDirectory, 'incoming'))).toEqual([]);
+    await expect.poll(() => namesIn(mirror.files, join(mirror.app.dataDirectory, 'incoming'))).toEqual([]);
     for (let tag = 0; tag < reached; tag += 1) await pullAll(mirror.app, repository, `${tag}`);
   },
 );

@@ -78,16 +78,20 @@ async function quiet(app: RunningMirror | RunningApp): Promise<void> {
 
 async function expectKept(app: RunningMirror | RunningApp): Promise<void> {
   await quiet(app);
-  expect(await partialDownloads(app.dataDirectory)).toEqual({ left: [], others: [] });
+  await expectIncoming(app, { left: [], others: [] });
   expect((await ask(app, path)).cache).toBe('hit');
+}
+
+/** Waits until incoming/ has these files: the mirror's own state passes through it too, at moments of its own. */
+async function expectIncoming({ dataDirectory }: Pick<RunningMirror, 'dataDirectory'>, files: object): Promise<void> {
+  await expect.poll(() => partialDownloads(dataDirectory)).toMatchObject(files);
 }
 
 test('after a kill in the middle of a download the next pull resumes from the disk, and the upstream sends the rest only', async () => {
   const upstream = await stallingUpstream();
   const { mirror, left } = await killedInTheMiddle(upstream);
   expect(left.matchesCheckpoint).toBe(true);
-  const found = await partialDownloads(mirror.dataDirectory);
-  expect(found).toEqual({ left: [{ ...left, fileBytes: left.checkpointBytes }], others: [] });
+  await expectIncoming(mirror, { left: [{ ...left, fileBytes: left.checkpointBytes }], others: [] });
   expect((await mirror.metrics()).sum('layerwell_storage_pending_bytes')).toBe(left.checkpointBytes);
 
   expect(await pulledFrom(mirror, upstream)).toEqual({
@@ -107,10 +111,7 @@ test('after a stop in the middle of a download the next pull resumes at the last
   const answer = await open(mirror, path);
   await answer.read(arrivedBytes);
   await mirror.restart();
-  expect(await partialDownloads(mirror.dataDirectory)).toMatchObject({
-    left: [{ checkpointBytes: arrivedBytes }],
-    others: [],
-  });
+  await expectIncoming(mirror, { left: [{ checkpointBytes: arrivedBytes }], others: [] });
 
   expect((await pulledFrom(mirror, upstream)).ranges).toEqual([`bytes=${arrivedBytes - 1}-`]);
   await expectKept(mirror);
@@ -123,8 +124,8 @@ test.each(checkpointFailpoints)('killed at %s, it leaves no partial download tha
   expect(await mirror.exited).toEqual({ code: null, signal: 'SIGKILL' });
   await mirror.restart();
 
-  const { left, others } = await partialDownloads(mirror.dataDirectory);
-  expect(others).toEqual([]);
+  await expectIncoming(mirror, { others: [] });
+  const { left } = await partialDownloads(mirror.dataDirectory);
   expect(
     left.filter(
       ({ matchesCheckpoint, fileBytes, checkpointBytes }) => !matchesCheckpoint || fileBytes !== checkpointBytes,
@@ -161,7 +162,7 @@ test('wrong bytes that arrived before the restart fail one pull, and the next ge
   await expect
     .poll(async () => (await mirror.metrics()).sum('layerwell_cache_fills_total', { result: 'digest_mismatch' }))
     .toBe(1);
-  expect(await partialDownloads(mirror.dataDirectory)).toEqual({ left: [], others: [] });
+  await expectIncoming(mirror, { left: [], others: [] });
   expect((await pulledFrom(mirror, upstream)).ranges).toEqual([undefined]);
   await expectKept(mirror);
 });
@@ -192,7 +193,7 @@ test('a partial download is dropped when the next pull needs its space', async (
   const wantedPath = `/v2/${repository}/blobs/${wanted.digest}`;
   expect((await ask(mirror, wantedPath)).cache).toBe('fwd=uri-miss; fwd-status=200; stored');
   await quiet(mirror);
-  expect(await partialDownloads(mirror.dataDirectory)).toEqual({ left: [], others: [] });
+  await expectIncoming(mirror, { left: [], others: [] });
   expect((await ask(mirror, wantedPath)).cache).toBe('hit');
 });
 

@@ -65,7 +65,7 @@ test('an upstream that stops in the middle of a blob does not delay clients of a
   expect(metrics.sum('layerwell_cache_objects', { kind: 'blob' })).toBe(1);
   expect(metrics.sum('layerwell_storage_pending_bytes')).toBe(0);
   expect(metrics.sum('layerwell_cache_fills_total', { result: 'ok' })).toBe(2);
-  expect(await readdir(join(app.dataDirectory, 'incoming'))).toEqual([]);
+  await expect.poll(() => readdir(join(app.dataDirectory, 'incoming'))).toEqual([]);
   expect([evil.count('GET', blobs), honest.count('GET', blobs)]).toEqual([1, 1]);
 });
 
