@@ -35,7 +35,7 @@ ${rows.toSorted().join('\n')}
 ${new Date().toISOString().slice(0, 10)}, Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}, in ${Math.round(durationMs / 1000)} s
 (load ${Math.round(loadavg()[1] ?? 0)}).
 
-\`npm run crash\` repeats the test and writes this page. Every test run does it 40 times (\`test/app/crash.test.ts\`). The tests also kill the
+\`npm run crash\` repeats the test and writes this page. Every test run does it 25 times (\`test/app/crash.test.ts\`). The tests also kill the
 process at every named step of writing a blob, a record and a checkpoint (\`src/storage/filesystem/failpoints.ts\`).
 `;
 }
