@@ -28,7 +28,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'upstream/transport/',
     'upstream/settings.ts',
   ],
-  telemetry: ['mirror/ports/', 'mirror/concurrency/abortable-wait.ts'],
+  telemetry: ['mirror/ports/', 'mirror/concurrency/abortable-wait.ts', 'oci/reference.ts'],
   http: ['oci/', 'mirror/', 'clients/kinds.ts'],
   app: [''],
   commands: [''],

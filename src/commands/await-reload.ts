@@ -5,6 +5,7 @@ import { readConfig } from '../config/loading/load.ts';
 import { boundedText } from './api/client.ts';
 import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
 import { isJsonObject, parseJsonObject } from '../oci/json.ts';
+import { withoutBrackets } from '../oci/reference.ts';
 import { type Clock, systemClock } from '../mirror/ports/clock.ts';
 
 export interface AwaitReloadOptions {
@@ -102,7 +103,7 @@ async function statesOf(
 ): Promise<ReadonlyMap<string, MirrorState>> {
   const { hostname, port } = new URL(`http://${address}`);
   try {
-    const looking = lookup(hostname.replace(/^\[|\]$/g, ''));
+    const looking = lookup(withoutBrackets(hostname));
     const found = await timeLimited(looking, answersWithinMs, () => new Error('its name is not looked up in time'));
     const places = found.map((one) => `${isIPv6(one) ? `[${one}]` : one}:${port}`);
     const asked = places.map(async (place) => [place, await stateOf(place, { sha256, answersWithinMs })] as const);

@@ -64,6 +64,11 @@ function isHostName(lower: string): lower is HostName {
   return lower !== '';
 }
 
+/** A host as names are looked up and addresses are compared: an IPv6 address without the brackets that it has in a URL (RFC 3986 §3.2.2). Pure. */
+export function withoutBrackets(host: string): string {
+  return host.startsWith('[') && host.endsWith(']') ? host.slice(1, -1) : host;
+}
+
 /**
  * Parses a path component as a host name. Some clients allow no colon in a path, so the port may follow an underscore, as in the folder
  * names of containerd's certs.d: `registry.test_8443`, or `registry.test_8443_`.

@@ -25,6 +25,7 @@ import type {
   ServerSpan,
   Tracing,
 } from '../mirror/ports/tracing.ts';
+import { withoutBrackets } from '../oci/reference.ts';
 
 /** As the SDK's `suppressTracing`, which is not in the API. */
 const suppressed = createContextKey('OpenTelemetry SDK Context Key SUPPRESS_TRACING');
@@ -134,7 +135,7 @@ function ask(tracer: Tracer, { method, url, kind, upstream, isOwn, sendsContext 
   const active = context.active();
   const attributes = {
     'http.request.method': method,
-    'server.address': url.hostname.replace(/^\[|\]$/g, ''),
+    'server.address': withoutBrackets(url.hostname),
     'server.port': Number(url.port) || (url.protocol === 'https:' ? 443 : 80),
     'url.full': isOwn ? shortened(url.origin + url.pathname) : undefined,
     'layerwell.upstream': upstream,

@@ -1,3 +1,5 @@
+import { withoutBrackets } from '../../oci/reference.ts';
+
 /** The address of a server. */
 export interface HostPort {
   readonly host: string;
@@ -44,7 +46,7 @@ export function parseRedisUrl(text: string): ParsedUrl {
     throw new Error('expected a URL such as redis://host:6379/0');
   }
   return {
-    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    host: withoutBrackets(url.hostname),
     port: url.port === '' ? 6379 : Number(url.port),
     isTls: url.protocol === 'rediss:',
     username: url.username === '' ? undefined : decodeURIComponent(url.username),

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import type { Context, Middleware } from 'koa';
+import { withoutBrackets } from '../../oci/reference.ts';
 import { SecretCheck } from '../siblings/secret-check.ts';
 import { Problem } from './problems.ts';
 
@@ -61,7 +62,7 @@ export function requireVisitor(
 export function isKnownHost(host: string | undefined, names: ReadonlySet<string>): boolean {
   const url = host === undefined || /[/?#@\\\s]/.test(host) ? null : URL.parse(`http://${host}`);
   if (url === null || host === '') return false;
-  const name = url.hostname.replace(/^\[|\]$/g, '');
+  const name = withoutBrackets(url.hostname);
   return name === 'localhost' || isIP(name) > 0 || names.has(name) || names.has(url.host);
 }
 

@@ -2,6 +2,7 @@ import { isIP, type LookupFunction } from 'node:net';
 import { getCACertificates } from 'node:tls';
 import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici';
 import { UpstreamError } from '../../oci/errors.ts';
+import { withoutBrackets } from '../../oci/reference.ts';
 import { createPrivateAddressCheck, type IsPrivateAddress, publicLookup } from '../lookup/private-addresses.ts';
 import { forSockets, type Lookup } from '../lookup/shared-lookup.ts';
 import type { UpstreamSettings } from '../settings.ts';
@@ -113,7 +114,7 @@ const throughProxy = 'is not in realmHosts or redirectHosts, the only hosts reac
 const privateAddress = 'is a private address, and not in realmHosts or redirectHosts';
 
 function isPrivateLiteral(url: URL, isPrivate: IsPrivateAddress): boolean {
-  const literal = url.hostname.replace(/^\[|\]$/g, '');
+  const literal = withoutBrackets(url.hostname);
   return isIP(literal) !== 0 && isPrivate(literal);
 }
 

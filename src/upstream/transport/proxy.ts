@@ -2,6 +2,7 @@ import { BlockList, isIP } from 'node:net';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { getCACertificates } from 'node:tls';
+import { withoutBrackets } from '../../oci/reference.ts';
 import { hostMatcher } from './hosts.ts';
 import type { UpstreamProxy, UpstreamSettings } from '../settings.ts';
 
@@ -44,7 +45,7 @@ function inBlocks(blocks: BlockList, address: string): boolean {
 
 function nameOrAddress(entry: string): (url: URL) => boolean {
   const [, host = entry, port] = /^(.*?[^:])(?::(\d+))?$/.exec(entry) ?? [];
-  const address = isIP(entry) === 0 ? host.replace(/^\[|\]$/g, '') : entry;
+  const address = isIP(entry) === 0 ? withoutBrackets(host) : entry;
   if (isIP(address) !== 0) {
     const only = new BlockList();
     only.addAddress(address, isIP(address) === 4 ? 'ipv4' : 'ipv6');
@@ -59,7 +60,7 @@ function hasPort(url: URL, port: string | undefined): boolean {
 }
 
 function addressOf(url: URL): string {
-  return url.hostname.replace(/^\[|\]$/g, '');
+  return withoutBrackets(url.hostname);
 }
 
 /**

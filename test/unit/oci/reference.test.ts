@@ -8,6 +8,7 @@ import {
   parseHostName,
   parseRepository,
   parseTag,
+  withoutBrackets,
 } from '../../../src/oci/reference.ts';
 
 test.each([
@@ -162,4 +163,18 @@ test('a glob without stars matches itself only', () => {
       expect(globMatcher(text)(other)).toBe(text === other);
     }),
   );
+});
+
+test.each([
+  ['http://[2001:db8::1]:5000', '2001:db8::1'],
+  ['http://[::ffff:10.0.0.1]', '::ffff:a00:1'],
+  ['http://10.0.0.1:5000', '10.0.0.1'],
+  ['redis://[::1]:6379', '::1'],
+  ['http://registry.example:5000', 'registry.example'],
+])('the host of %s is looked up and compared as %s', (url, host) => {
+  expect(withoutBrackets(new URL(url).hostname)).toBe(host);
+});
+
+test.each([['[::1'], ['::1]'], ['']])('what is no host in brackets stays as it is: "%s"', (text) => {
+  expect(withoutBrackets(text)).toBe(text);
 });

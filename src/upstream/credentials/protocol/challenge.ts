@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { getDomain } from 'tldts';
 import { UpstreamError } from '../../../oci/errors.ts';
+import { withoutBrackets } from '../../../oci/reference.ts';
 import { hostAndPort, hostMatcher } from '../../transport/hosts.ts';
 
 /** One challenge of WWW-Authenticate (RFC 9110 §11.6.1). Names are lower-case. */
@@ -124,6 +125,6 @@ export function untrusted(realm: URL, registry: URL, objection: RealmObjection):
 
 /** By the public suffix list with its private part, so that two customers of one cloud are different domains. */
 function registrableDomain({ hostname }: URL): string | undefined {
-  if (isIP(hostname.replace(/^\[|\]$/g, '')) !== 0) return undefined;
+  if (isIP(withoutBrackets(hostname)) !== 0) return undefined;
   return getDomain(hostname, { allowPrivateDomains: true }) ?? undefined;
 }
