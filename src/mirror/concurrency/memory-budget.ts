@@ -115,6 +115,7 @@ export class MemoryBudget implements Memory {
       if (isLess) this.#grantNext();
     };
     let isReleased = false;
+    const canResize = (bytes: number): boolean => !isReleased && this.#hasRoomFor(bytes - held, kind);
     this.#reservedBytes += initialBytes;
     if (kind === 'needed') this.#neededBytes += initialBytes;
     return {
@@ -122,10 +123,11 @@ export class MemoryBudget implements Memory {
         return held;
       },
       tryResize: (bytes) => {
-        if (isReleased || !this.#hasRoomFor(bytes - held, kind)) return false;
+        if (!canResize(bytes)) return false;
         resizeTo(bytes);
         return true;
       },
+      canResize,
       release: () => {
         if (!isReleased) resizeTo(0);
         isReleased = true;
@@ -215,6 +217,7 @@ function bothOf(ofPart: MemoryReservation, ofWhole: MemoryReservation): MemoryRe
       return ofWhole.bytes;
     },
     tryResize: (bytes) => ofWhole.tryResize(bytes),
+    canResize: (bytes) => ofWhole.canResize(bytes),
     release: () => {
       ofWhole.release();
       ofPart.release();

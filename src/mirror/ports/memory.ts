@@ -5,6 +5,8 @@ export interface MemoryReservation {
   readonly bytes: number;
   /** Changes the reservation to `bytes`. A smaller one always succeeds. @returns false, and changes nothing, when the budget has no room. */
   tryResize(bytes: number): boolean;
+  /** Whether {@link tryResize} would succeed now. It changes nothing. */
+  canResize(bytes: number): boolean;
   /** Returns all of it. A second call does nothing. */
   release(): void;
 }

@@ -55,11 +55,9 @@ export class GatheredWrites {
 
   /** How many bytes may be added together now: those that fill the next write, or 1 if memory is short. */
   get wantedBytes(): number {
-    const heldBytes = this.#queuedBytes + this.#writingBytes;
     const wantedBytes = Math.max(1, mostWriteBytes - this.#queuedBytes);
-    const hasRoom = this.#unwritten?.tryResize(heldBytes + wantedBytes) ?? false;
-    if (hasRoom) this.#unwritten?.tryResize(heldBytes);
-    return hasRoom ? wantedBytes : 1;
+    const heldBytes = this.#queuedBytes + this.#writingBytes;
+    return this.#unwritten?.canResize(heldBytes + wantedBytes) ? wantedBytes : 1;
   }
 
   /** Resolves when the next pieces may be added: when memory is short, only after all is written. @throws DiskFailure once a write has failed. */

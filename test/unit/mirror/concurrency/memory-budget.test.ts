@@ -46,6 +46,17 @@ describe('the memory budget', () => {
     expect(budget.reservedBytes).toBe(10);
   });
 
+  test('a reservation tells whether it can grow, and nothing changes by the question', async () => {
+    const budget = new MemoryBudget({ maxBytes: 100 });
+    const reservation = budget.tryReserve(50);
+    expect([100, 101, 10].map((bytes) => reservation?.canResize(bytes))).toEqual([true, false, true]);
+    expect([reservation?.bytes, budget.reservedBytes]).toEqual([50, 50]);
+    const share = await new MemoryShare(budget, 1 / 2).reserve(10, { signal: stays });
+    expect([50, 51].map((bytes) => share.canResize(bytes))).toEqual([true, false]);
+    reservation?.release();
+    expect(reservation?.canResize(10)).toBe(false);
+  });
+
   test('optional uses leave half of the budget to needed uses', () => {
     const budget = new MemoryBudget({ maxBytes: 100 });
     expect(budget.tryReserve(51, { isOptional: true })).toBeUndefined();

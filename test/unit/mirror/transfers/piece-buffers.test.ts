@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryBudget } from '../../../../src/mirror/concurrency/memory-budget.ts';
-import { freeMemory, RecentPieces } from '../../../../src/mirror/transfers/piece-buffers.ts';
+import { freeMemory, GatheredWrites, RecentPieces } from '../../../../src/mirror/transfers/piece-buffers.ts';
 
 const third = 4096;
 /** The size of every piece. */
@@ -122,6 +122,27 @@ describe('the pieces written last', () => {
     expect(textOf(buffers?.pieces)).toBe('bbb');
     expect(budget.reservedBytes).toBeLessThanOrEqual(4 * unit);
   });
+});
+
+it('how many bytes may be gathered is asked without reserving them', async () => {
+  const budget = new MemoryBudget({ maxBytes: 4 * 1024 * 1024 });
+  const others = budget.tryReserve(budget.maxBytes);
+  const written = Promise.withResolvers<void>();
+  const writes = new GatheredWrites({
+    memory: budget,
+    makeRoom: async () => {},
+    append: () => written.promise,
+    inTime: (writing) => writing,
+    onWritten: () => {},
+  });
+  const added = writes.add([pieceOf('a')]);
+  expect(writes.wantedBytes).toBe(1);
+  others?.release();
+  expect(writes.wantedBytes).toBe(1024 * 1024 - unit);
+  expect(budget.reservedBytes).toBe(0);
+  written.resolve();
+  await added;
+  await writes.end();
 });
 
 it('a piece with a buffer of its own is freed at once', () => {
