@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster } from './cluster.ts';
-import type { Pulls } from './stage.ts';
+import { type Attempt, type Pulls, summaryOf } from './pods/pull-summary.ts';
 
 export interface NodePullsOptions {
   /** As images name it. */
@@ -8,13 +8,6 @@ export interface NodePullsOptions {
   /** The `config_path` of containerd. */
   readonly hostsFolder: string;
   readonly clients?: number;
-}
-
-interface Attempt {
-  readonly fromMs: number;
-  readonly toMs: number;
-  /** Undefined: it succeeded. */
-  readonly reason: string | undefined;
 }
 
 const runtime = 'ctr --namespace layerwell-test';
@@ -70,25 +63,4 @@ export function startNodePulls(
 function reasonOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.trim().split('\n').at(-1)?.slice(0, 200) ?? '';
-}
-
-function summaryOf(
-  attempts: readonly Attempt[],
-  { lost, endedMs }: { readonly lost: number; readonly endedMs: number },
-): Pulls {
-  const failures = attempts.filter(({ reason }) => reason !== undefined);
-  const successes = attempts.filter(({ reason }) => reason === undefined);
-  const durations = successes.map(({ fromMs, toMs }) => toMs - fromMs).toSorted((a, b) => a - b);
-  const ends = [...successes.map(({ toMs }) => toMs).toSorted((a, b) => a - b), endedMs];
-  const reasons = Object.groupBy(failures, ({ reason }) => reason ?? '');
-  return {
-    pulls: attempts.length,
-    failed: failures.length,
-    lost,
-    longestGapMs: Math.round(ends.reduce((gap, atMs, index) => Math.max(gap, atMs - (ends[index - 1] ?? 0)), 0)),
-    longestPullMs: Math.round(durations.at(-1) ?? 0),
-    medianMs: Math.round(durations[durations.length >> 1] ?? 0),
-    reasons: Object.fromEntries(Object.entries(reasons).map(([reason, list]) => [reason, list?.length ?? 0])),
-    failedAtMs: failures.slice(0, 20).map(({ fromMs, toMs }) => [Math.round(fromMs), Math.round(toMs)]),
-  };
 }

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type Output, until } from './cluster.ts';
 import { commonValues, type Shape, secrets, type Values } from './shapes.ts';
-import { freeVolumes, namespace, type Pulls, type Stage } from './stage.ts';
+import type { Pulls } from './pods/pull-summary.ts';
+import { freeVolumes, namespace, type Stage } from './stage.ts';
 
 export const chart = resolve(import.meta.dirname, '../../charts/layerwell');
 /** A name that contains the chart's, so that it is the name of the objects too. */

@@ -1,5 +1,5 @@
 import type { Release } from './release.ts';
-import type { Pulls } from './stage.ts';
+import type { Pulls } from './pods/pull-summary.ts';
 
 /** What a scenario found: a line of the table. */
 export interface Finding {

@@ -1,21 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { type Cluster, type Running, until } from './cluster.ts';
-
-/** What the loop of pulls saw. Times are milliseconds from its start. */
-export interface Pulls {
-  readonly pulls: number;
-  /** Attempts. */
-  readonly failed: number;
-  /** Pulls whose repeated attempts all failed. */
-  readonly lost: number;
-  readonly longestGapMs: number;
-  readonly longestPullMs: number;
-  readonly medianMs: number;
-  readonly reasons: Readonly<Record<string, number>>;
-  readonly failedAtMs: readonly (readonly number[])[];
-}
+import type { Pulls } from './pods/pull-summary.ts';
 
 export const namespace = 'layerwell-test';
 /** For the pods that write files of the node, which the restricted standard forbids. */
@@ -136,8 +123,11 @@ interface Volume {
 
 const unclaim = '[{"op":"remove","path":"/spec/claimRef"}]';
 
-function script(name: string): string {
-  return readFileSync(join(import.meta.dirname, 'pods', name), 'utf8');
+/** What runs in the pods, and what it imports, by their names in one folder. */
+export function podScripts(): Readonly<Record<string, string>> {
+  const folder = join(import.meta.dirname, 'pods');
+  const names = readdirSync(folder).filter((name) => name.endsWith('.ts'));
+  return Object.fromEntries(names.map((name) => [name, readFileSync(join(folder, name), 'utf8')]));
 }
 
 const hardened = {
@@ -175,12 +165,11 @@ function deployment(name: string, image: string, command: readonly string[], pro
 
 function objects(image: string): string {
   const levels = ['enforce', 'warn', 'audit'].map((mode) => [`pod-security.kubernetes.io/${mode}`, 'restricted']);
-  const pods = { 'upstream.ts': script('upstream.ts'), 'pull-loop.ts': script('pull-loop.ts') };
   const probe = { readinessProbe: { httpGet: { path: '/v2/', port: 5000 }, periodSeconds: 1 } };
   const items = [
     { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels: Object.fromEntries(levels) } },
     { apiVersion: 'v1', kind: 'Namespace', metadata: { name: nodesNamespace } },
-    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'pods', namespace }, data: pods },
+    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'pods', namespace }, data: podScripts() },
     deployment('upstream', image, ['node', '/pods/upstream.ts'], probe),
     deployment('client', image, ['sleep', 'infinity']),
     {

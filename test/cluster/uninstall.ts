@@ -5,7 +5,8 @@ import { pullOnNode, startNodePulls } from './node-pulls.ts';
 import { nodesReady, nodeValues } from './nodes.ts';
 import type { Release } from './release.ts';
 import { hasNode, isReplicated, nothingFailed, type Scenario } from './scenario.ts';
-import { namespace, nodesNamespace, type Pulls } from './stage.ts';
+import type { Pulls } from './pods/pull-summary.ts';
+import { namespace, nodesNamespace } from './stage.ts';
 
 /** How long nodes pull before and after. */
 const aroundMs = 5_000;

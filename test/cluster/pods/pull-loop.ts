@@ -1,6 +1,7 @@
 /**
  * `node pull-loop.ts URL CLIENTS IMAGE`: pulls in a loop from a mirror until a line comes on stdin, and verifies every byte. One pull in ten is of an
- * image that the mirror does not have. Each pull has a connection of its own. Prints one line of JSON. Needs nothing but Node.
+ * image that the mirror does not have. Each pull has a connection of its own. Prints one line of JSON. Needs nothing but Node and
+ * `pull-summary.ts` beside it.
  *
  * A failed attempt is a failure even if a real client would repeat it. `lost` counts the pulls that failed in every one of four attempts
  * within about two seconds, or that had to wait for a request longer than {@link silentForMs}.
@@ -9,6 +10,7 @@ import { createHash } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Attempt, summaryOf } from './pull-summary.ts';
 
 const [base = '', clients = '2', image = 'library/app:warm'] = process.argv.slice(2);
 const [repository = '', tag = ''] = image.split(':');
@@ -17,7 +19,7 @@ const isTls = base.startsWith('https:');
 const silentForMs = 30_000;
 const accept = 'application/vnd.oci.image.manifest.v1+json';
 const startedMs = performance.now();
-const attempts: { readonly fromMs: number; readonly toMs: number; readonly reason: string | undefined }[] = [];
+const attempts: Attempt[] = [];
 let lost = 0;
 let cold = 0;
 let isStopping = false;
@@ -98,26 +100,6 @@ async function client(nth: number): Promise<void> {
   }
 }
 
-/** The longest time without a successful pull. */
-function longestGap(successesMs: readonly number[]): number {
-  return successesMs.reduce((gap, atMs, index) => Math.max(gap, atMs - (successesMs[index - 1] ?? 0)), 0);
-}
-
 await Promise.all(Array.from({ length: Number(clients) }, (_, nth) => client(nth)));
 const endedMs = performance.now() - startedMs;
-const failures = attempts.filter(({ reason }) => reason !== undefined);
-const successes = attempts.filter(({ reason }) => reason === undefined);
-const durations = successes.map(({ fromMs, toMs }) => toMs - fromMs).toSorted((a, b) => a - b);
-const reasons = Object.groupBy(failures, ({ reason }) => reason ?? '');
-process.stdout.write(
-  `${JSON.stringify({
-    pulls: attempts.length,
-    failed: failures.length,
-    lost,
-    longestGapMs: Math.round(longestGap([...successes.map(({ toMs }) => toMs).toSorted((a, b) => a - b), endedMs])),
-    longestPullMs: Math.round(durations.at(-1) ?? 0),
-    medianMs: Math.round(durations[durations.length >> 1] ?? 0),
-    reasons: Object.fromEntries(Object.entries(reasons).map(([reason, list]) => [reason, list?.length ?? 0])),
-    failedAtMs: failures.slice(0, 20).map(({ fromMs, toMs }) => [Math.round(fromMs), Math.round(toMs)]),
-  })}\n`,
-);
+process.stdout.write(`${JSON.stringify(summaryOf(attempts, { lost, endedMs }))}\n`);
