@@ -1,4 +1,4 @@
-import type { RepositoryId } from '../mirror/ports/repository-id.ts';
+import { type RepositoryId, repositoryKey } from '../mirror/ports/repository-id.ts';
 import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Tag } from '../oci/reference.ts';
@@ -30,6 +30,32 @@ export class BufferedRows<Key, Row> extends Map<Key, Row> {
     const end = this.#written + this.size;
     return () => this.size === 0 || this.#written >= end;
   }
+}
+
+/** Tags, by their names. What the mirror writes is newer than what a rebuild has read. */
+export class BufferedTags extends BufferedRows<string, BufferedTag> {
+  /** Forgotten since a rebuild began, which may have read their records before. */
+  readonly #forgotten = new Set<string>();
+
+  add(tag: BufferedTag, { isRebuilding }: { readonly isRebuilding: boolean }): void {
+    const key = tagKey(tag);
+    if (tag.source === 'store' && (this.has(key) || this.#forgotten.has(key))) return;
+    this.set(key, tag);
+    if (tag.digest !== undefined) this.#forgotten.delete(key);
+    else if (isRebuilding) this.#forgotten.add(key);
+  }
+
+  hasTag(tag: Pick<BufferedTag, 'repositoryId' | 'tag'>): boolean {
+    return this.has(tagKey(tag));
+  }
+
+  endRebuild(): void {
+    this.#forgotten.clear();
+  }
+}
+
+function tagKey({ repositoryId, tag }: Pick<BufferedTag, 'repositoryId' | 'tag'>): string {
+  return `${repositoryKey(repositoryId)}:${tag}`;
 }
 
 /** Takes the buffered writes. Writing the same twice changes nothing. */

@@ -2,7 +2,7 @@ import type { RecordKey } from '../mirror/ports/record-store.ts';
 import { type RepositoryId, repositoryKey } from '../mirror/ports/repository-id.ts';
 import type { IndexedContent, Link } from '../mirror/ports/store-index.ts';
 import type { Digest } from '../oci/digest.ts';
-import { BufferedRows, type BufferedTag, type BufferWriter, type Slice } from './buffer-writer.ts';
+import { BufferedRows, type BufferedTag, BufferedTags, type BufferWriter, type Slice } from './buffer-writer.ts';
 
 /**
  * Which buffered writes are applied before a query. `rows`: content, uses, links and tags, a few for each request; `evictions`: also the
@@ -21,7 +21,7 @@ export class WriteBuffer {
   readonly #uses = new BufferedRows<Digest, number>();
   readonly #links = new BufferedRows<string, Link>();
   readonly #repositoryUses = new BufferedRows<string, number>();
-  readonly #tags = new BufferedRows<string, BufferedTag>();
+  readonly #tags = new BufferedTags();
   readonly #rows = [this.#contents, this.#uses, this.#links, this.#repositoryUses, this.#tags];
   /** Uses of content that the index does not have yet: a running rebuild will add it. */
   readonly #earlyUses = new Map<Digest, number>();
@@ -80,6 +80,7 @@ export class WriteBuffer {
   endRebuild(): void {
     this.#isRebuilding = false;
     this.#earlyUses.clear();
+    this.#tags.endRebuild();
   }
 
   addContent(content: IndexedContent): void {
@@ -115,8 +116,7 @@ export class WriteBuffer {
   }
 
   addTag(tag: BufferedTag): void {
-    const key = bufferedTagKey(tag);
-    if (tag.source === 'mirror' || !this.#tags.has(key)) this.#tags.set(key, tag);
+    this.#tags.add(tag, { isRebuilding: this.#isRebuilding });
   }
 
   /** Removes the names of a manifest that is no longer stored. */
@@ -132,7 +132,7 @@ export class WriteBuffer {
 
   /** Whether a write about the tag is buffered: it is newer than the file. */
   hasTag(tag: Pick<BufferedTag, 'repositoryId' | 'tag'>): boolean {
-    return this.#tags.has(bufferedTagKey(tag));
+    return this.#tags.hasTag(tag);
   }
 
   /** Drops everything about a digest. @returns the records of the dropped links and tags. */
@@ -194,10 +194,6 @@ export class WriteBuffer {
 function recordsOf(links: readonly Link[], tags: readonly BufferedTag[]): readonly RecordKey[] {
   const ofTags = tags.map(({ repositoryId, tag }): RecordKey => ({ kind: 'tag', repositoryId, tag }));
   return [...links.map(({ kind, repositoryId, digest }) => ({ kind, repositoryId, digest })), ...ofTags];
-}
-
-function bufferedTagKey({ repositoryId, tag }: Pick<BufferedTag, 'repositoryId' | 'tag'>): string {
-  return `${repositoryKey(repositoryId)}:${tag}`;
 }
 
 function removeWhere<Value>(writes: Map<string, Value>, matches: (value: Value) => boolean): readonly Value[] {

@@ -3,6 +3,7 @@ import type { BlobStore } from '../../src/mirror/ports/blob-store.ts';
 import type { RecordStore } from '../../src/mirror/ports/record-store.ts';
 import { digestOf } from '../../src/oci/digest.ts';
 import { ociManifest } from '../../src/oci/media-types.ts';
+import { parseTag } from '../../src/oci/reference.ts';
 import { type FileStores, preparedStores } from '../support/file-stores.ts';
 import { gate } from '../support/gate.ts';
 import { alpine, local, latest, built, whole, keepImage, rebuild, usedAt } from '../support/rebuilds.ts';
@@ -104,5 +105,27 @@ describe.each(indexes)('during a rebuild of an index $name', ({ newPlace }) => {
     };
     await rebuild(index, { store: kept.store, records: { list: () => kept.records.list(), read } });
     expect(await index.forget(moved)).toEqual([{ kind: 'tag', repositoryId: alpine, tag: latest }]);
+  });
+
+  test('a tag that is forgotten between reading and writing its record stays forgotten, until it is pulled again', async () => {
+    const kept = await preparedStores();
+    await keepImage(kept);
+    const index = await (await newPlace()).start();
+    const again = parseTag('again');
+    const tagKey = { kind: 'tag', repositoryId: alpine, tag: latest } as const;
+    const record = await kept.records.read(tagKey);
+    await kept.records.write({ ...tagKey, tag: again }, { ...Object(record), tag: again });
+    const read: RecordStore['read'] = async (key) => {
+      const value = await kept.records.read(key);
+      if (key.kind !== 'tag') return value;
+      index.forgetTag(alpine, key.tag);
+      await index.totals(); // It is no longer buffered.
+      if (key.tag === latest) await kept.records.remove(key);
+      else index.recordTag(alpine, key.tag, built.manifest.digest);
+      return value;
+    };
+    await rebuild(index, { store: kept.store, records: { list: () => kept.records.list(), read } });
+    const tags = (await index.forget(built.manifest.digest)).filter(({ kind }) => kind === 'tag');
+    expect(tags).toEqual([{ ...tagKey, tag: again }]);
   });
 });
