@@ -28,7 +28,7 @@ import { noOtherCaches, noRedirects } from './ports/other-caches.ts';
 import type { RecordKey } from './ports/record-store.ts';
 import type { Upstream, UpstreamDirectory } from './ports/upstream.ts';
 import { GuardedUpstreams, guardedUpstream } from './routing/upstream-choice.ts';
-import type { KeptMeanwhile } from './eviction/eviction.ts';
+import type { KeptMeanwhile } from './eviction/removal.ts';
 import { Space, type SpaceDeps } from './eviction/space.ts';
 import { StaleFallbacks } from './tags/stale-fallbacks.ts';
 import { tagKey, TagRecords } from './tags/tag-records.ts';

@@ -46,6 +46,7 @@ export async function fullSpace(index: Index): Promise<{ readonly space: Space; 
     unusedForMs: Infinity,
     onEvicted: () => {},
     store: {
+      open: async () => undefined,
       remove: async () => {
         removed += 1;
       },

@@ -205,6 +205,7 @@ const nothing = { bytes: 0, files: 0 };
 
 /** A bucket has no disk that could be full. */
 const unbounded = {
+  open: async () => undefined,
   isBeingRead: () => false,
   pendingBytes: () => 0,
   partialBytes: () => 0,

@@ -1,7 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../../oci/digest.ts';
 import type { Tag } from '../../oci/reference.ts';
-import { RecordsLeft, type Unpurged } from '../eviction/eviction.ts';
+import type { Unpurged } from '../eviction/eviction.ts';
+import { RecordsLeft } from '../eviction/removal.ts';
 import type { Space } from '../eviction/space.ts';
 import type { Observer } from '../ports/observer.ts';
 import { isSameRepository, type RepositoryId, repositoryKey } from '../ports/repository-id.ts';

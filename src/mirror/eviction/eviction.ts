@@ -8,6 +8,7 @@ import type { Observer } from '../ports/observer.ts';
 import { distinctRecords, type RecordKey, type RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { EvictableContent, EvictionPosition, Index } from '../ports/store-index.ts';
+import { linkAgain, type MemoryOfRemoved, removeEverywhere, removeRecords } from './removal.ts';
 
 /** What operators have pinned: it is not evicted. */
 export interface PinnedContent {
@@ -22,23 +23,11 @@ export interface PinnedContent {
   isPinnedRepository(repositoryId: RepositoryId): boolean;
 }
 
-/** What pulls keep while something is being removed. The removal may take it from the index and the disk. */
-export interface KeptMeanwhile {
-  /** What is kept from now on is newer than this mark. */
-  mark(): number;
-  /** Writes again what was kept since the mark and has one of these records, or a digest of theirs. */
-  storeAgain(records: readonly RecordKey[], since: number): void;
-}
-
-export interface EvictionDeps {
-  readonly store: Pick<BlobStore, 'remove' | 'isBeingRead'>;
+export interface EvictionDeps extends MemoryOfRemoved {
+  readonly store: Pick<BlobStore, 'open' | 'remove' | 'isBeingRead'>;
   readonly records: Pick<RecordStore, 'remove'>;
   readonly index: Index;
   readonly observer: Pick<Observer, 'evicted' | 'internalError'>;
-  /** Removes evicted content and records from the caches in memory, but not what was kept since the mark. */
-  readonly onEvicted: (records: readonly RecordKey[], digest: Digest | undefined, since: number) => void;
-  /** Absent: nothing is pulled meanwhile. */
-  readonly kept?: KeptMeanwhile | undefined;
   /** Absent: nothing is pinned. */
   readonly pins?: PinnedContent | undefined;
 }
@@ -46,15 +35,17 @@ export interface EvictionDeps {
 const pageSize = 32;
 /** What is pinned stays among the least recently used. */
 const pageSizeBesidePins = 256;
-/** How many records are removed at the same time: a base layer, or a repository of nightly builds, may have thousands. */
-const removedTogether = 16;
 /** How many contents are removed at the same time. */
 const evictedTogether = 16;
+/** About 20 MB. */
+const mostEvictedEarly = 100_000;
 
 /** Finds the content to evict, and removes it with its records. */
 export class Eviction {
   readonly #deps: EvictionDeps;
   readonly #forgetInTurn = pLimit(1);
+  /** Evicted while the index may have lacked links to it: a rebuild finds their records afterwards. */
+  readonly #evictedEarly = new Set<Digest>();
 
   constructor(deps: EvictionDeps) {
     this.#deps = deps;
@@ -121,6 +112,8 @@ export class Eviction {
     const { digest } = content;
     const forget = () => this.#forgetInTurn(() => this.#forgotten(digest));
     const remove = (keys: readonly RecordKey[]) => this.#removed(content, keys);
+    const isEarly = !(await this.#deps.index.isComplete());
+    if (isEarly && this.#evictedEarly.size < mostEvictedEarly) this.#evictedEarly.add(digest);
     const keys = await removeEverywhere(this.#deps, { digest, forget, remove });
     if (!keys) return false;
     const { isManifest, size } = content;
@@ -128,13 +121,35 @@ export class Eviction {
     return true;
   }
 
+  /**
+   * Once the index is complete: removes the links of one content that was evicted before, and is not stored again.
+   * @returns whether there may be more to do now.
+   */
+  async removeLeftLinks(): Promise<boolean> {
+    const { index, store, observer } = this.#deps;
+    const [digest] = this.#evictedEarly;
+    if (digest === undefined || !(await index.isComplete())) return false;
+    try {
+      await using stored = await store.open(digest);
+      if (!stored) await this.#forgetMissing(digest, []);
+      return this.#evictedEarly.delete(digest);
+    } catch (cause) {
+      observer.internalError({ part: 'eviction', cause });
+      linkAgain(cause, this.#deps);
+      return false;
+    }
+  }
+
   /** Forgets content that the disk does not have, with its records and this one. @throws the error of the index or the disk. */
-  async forgetMissing(record: RecordKey & { readonly digest: Digest }): Promise<void> {
+  forgetMissing(record: RecordKey & { readonly digest: Digest }): Promise<void> {
+    return this.#forgetMissing(record.digest, [record]);
+  }
+
+  async #forgetMissing(digest: Digest, besides: readonly RecordKey[]): Promise<void> {
     const { index, records } = this.#deps;
-    const { digest } = record;
     await removeEverywhere(this.#deps, {
       digest,
-      forget: async () => distinctRecords([record, ...(await index.forget(digest))]),
+      forget: async () => distinctRecords([...besides, ...(await index.forget(digest))]),
       remove: async (keys) => {
         await removeRecords(keys, { from: records });
         return true;
@@ -200,79 +215,6 @@ export function chooseVictims(
     if (content.isManifest) break;
   }
   return victims;
-}
-
-export interface RemovalSteps {
-  /** Undefined for the records of a repository. */
-  readonly digest?: Digest;
-  /** Drops it from the index. @returns its records; undefined if the index cannot: then no step follows. */
-  readonly forget: () => Promise<readonly RecordKey[] | undefined>;
-  /** Removes it from the disk. @returns whether it is gone. */
-  readonly remove: (records: readonly RecordKey[]) => Promise<boolean>;
-}
-
-/**
- * Removes from the index, from memory, from the disk, and from memory again: a pull may have read some records before they were removed. In
- * the end what pulls have kept meanwhile is written again.
- * @returns its records; undefined if it is not gone.
- * @throws what a step throws.
- */
-export async function removeEverywhere(
-  { onEvicted, kept }: Pick<EvictionDeps, 'onEvicted' | 'kept'>,
-  { digest, forget, remove }: RemovalSteps,
-): Promise<readonly RecordKey[] | undefined> {
-  const since = kept?.mark() ?? 0;
-  const keys = await forget();
-  if (!keys) return undefined;
-  onEvicted(keys, digest, since);
-  try {
-    if (!(await remove(keys))) return undefined;
-    onEvicted(keys, digest, since);
-    return keys;
-  } finally {
-    kept?.storeAgain(keys, since);
-  }
-}
-
-/** Some records could not be removed. The cause is that of the first. */
-export class RecordsLeft extends Error {
-  override readonly name = 'RecordsLeft';
-  readonly records: readonly RecordKey[];
-
-  constructor(records: readonly RecordKey[], cause: unknown) {
-    super(`${records.length} records could not be removed`, { cause });
-    this.records = records;
-  }
-}
-
-/** Removes records, a few at a time, also those after one that cannot be removed. @throws RecordsLeft */
-export async function removeRecords(
-  keys: readonly RecordKey[],
-  { from }: { readonly from: Pick<RecordStore, 'remove'> },
-): Promise<void> {
-  const left: { readonly key: RecordKey; readonly cause: unknown }[] = [];
-  for (let at = 0; at < keys.length; at += removedTogether) {
-    const some = keys.slice(at, at + removedTogether);
-    await Promise.all(some.map((key) => from.remove(key).catch((cause: unknown) => void left.push({ key, cause }))));
-  }
-  if (left.length === 0) return;
-  throw new RecordsLeft(
-    left.map(({ key }) => key),
-    left[0]?.cause,
-  );
-}
-
-/**
- * Links again, in the index, what the disk did not unlink: else it could be served, and not be named by a purge or an eviction. Records of
- * tags are removed later by TagRecords.
- */
-export function linkAgain(cause: unknown, { index }: { readonly index: Pick<Index, 'recordLink'> }): void {
-  if (!(cause instanceof RecordsLeft)) return;
-  for (const key of cause.records) {
-    if (!('digest' in key)) continue;
-    const { kind, ...link } = key;
-    if (kind !== 'referrers') index.recordLink({ ...link, kind, mediaType: undefined, size: undefined });
-  }
 }
 
 /**

@@ -8,6 +8,7 @@ import {
   recordName,
   type RecordStore,
 } from '../ports/record-store.ts';
+import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
 
@@ -112,6 +113,10 @@ export class LooseRecords implements RecordStore {
 
   list(which?: ListedRecords): AsyncIterable<RecordKey> {
     return this.#deps.records.list(which);
+  }
+
+  listOf(repositoryId: RepositoryId): AsyncIterable<RecordKey> {
+    return this.#deps.records.listOf(repositoryId);
   }
 
   use(): DiskUse {

@@ -4,15 +4,8 @@ import { abortable, StoreWatch } from '../concurrency/abortable-wait.ts';
 import type { LooseRecords } from './loose-records.ts';
 import { StaleRepositories } from './stale-repositories.ts';
 import { type Shortage, type SpaceLimits, StoreMeter } from './store-meter.ts';
-import {
-  Eviction,
-  type EvictionDeps,
-  type KeptMeanwhile,
-  type PinnedContent,
-  removeRecords,
-  TimePassed,
-  type Unpurged,
-} from './eviction.ts';
+import { Eviction, type PinnedContent, TimePassed, type Unpurged } from './eviction.ts';
+import { type MemoryOfRemoved, removeRecords } from './removal.ts';
 import type { BlobStore } from '../ports/blob-store.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Observer } from '../ports/observer.ts';
@@ -29,10 +22,10 @@ export interface RoomForRemovals {
   readonly prepare: () => Promise<void>;
 }
 
-export interface SpaceDeps {
+export interface SpaceDeps extends MemoryOfRemoved {
   readonly store: Pick<
     BlobStore,
-    'remove' | 'isBeingRead' | 'pendingBytes' | 'partialBytes' | 'pendingFiles' | 'freeSpace' | 'dropPartial'
+    'open' | 'remove' | 'isBeingRead' | 'pendingBytes' | 'partialBytes' | 'pendingFiles' | 'freeSpace' | 'dropPartial'
   >;
   readonly records: Pick<RecordStore, 'remove' | 'use'>;
   readonly loose: Pick<LooseRecords, 'contentRemoved' | 'drop' | 'dropFormerlyNeeded' | 'sweep' | 'remove'>;
@@ -42,9 +35,6 @@ export interface SpaceDeps {
   readonly limits: SpaceLimits;
   /** Content that was not pulled for this long is evicted, even with free space. */
   readonly unusedForMs: number;
-  readonly onEvicted: EvictionDeps['onEvicted'];
-  /** Absent: nothing is pulled meanwhile. */
-  readonly kept?: KeptMeanwhile | undefined;
   /** Absent: nothing is pinned. */
   readonly pins?: PinnedContent | undefined;
   /** Room that is given back so that something can be removed from a full disk; absent: there is none. */
@@ -193,6 +183,7 @@ export class Space {
     const nowMs = this.#time.now();
     const leftBeforeMs = nowMs - resumedWithinMs;
     await this.#removing(() => store.dropPartial({ bytes: 0, leftBeforeMs }));
+    while (!signal.aborted && (await this.#removing(() => this.#eviction.removeLeftLinks())));
     await loose.sweep({ signal });
     this.#staleRepositories.recheck();
     while (!signal.aborted && (await this.#inTurn(() => this.#freeSome(0))) === 'freed');

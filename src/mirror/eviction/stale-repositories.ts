@@ -3,9 +3,10 @@ import type { Observer } from '../ports/observer.ts';
 import type { RecordKey, RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
-import { type EvictionDeps, linkAgain, type PinnedContent, removeEverywhere, removeRecords } from './eviction.ts';
+import type { PinnedContent } from './eviction.ts';
+import { linkAgain, type MemoryOfRemoved, removeEverywhere, removeRecords } from './removal.ts';
 
-export interface StaleRepositoriesDeps extends Pick<EvictionDeps, 'onEvicted' | 'kept'> {
+export interface StaleRepositoriesDeps extends MemoryOfRemoved {
   readonly index: Pick<Index, 'isComplete' | 'stalestRepository' | 'forgetRepository' | 'recordLink'>;
   readonly records: Pick<RecordStore, 'remove'>;
   /** Removes the records that the index does not have. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { isFree, nothingBefore } from '../../../../src/mirror/administration/purge-removal.ts';
-import { RecordsLeft } from '../../../../src/mirror/eviction/eviction.ts';
+import { RecordsLeft } from '../../../../src/mirror/eviction/removal.ts';
 import { Purge, type PurgeDeps } from '../../../../src/mirror/administration/purge.ts';
 import { type ContentDetails, mostDetails } from '../../../../src/mirror/ports/store-index.ts';
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts';

@@ -1,3 +1,4 @@
+import { BlobInMemory } from '../../../../src/mirror/blobs/small-blobs.ts';
 import { Space, type SpaceDeps } from '../../../../src/mirror/eviction/space.ts';
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
@@ -27,6 +28,8 @@ export class Disk {
   readonly observer = new RecordingObserver();
   readonly evicted = new Set<Digest>();
   readonly busy = new Set<Digest>();
+  /** Evicted, and pulled since. */
+  readonly storedAgain = new Set<Digest>();
   pendingBytes = 0;
   freeBytes = 1e15;
   inodes: (() => { readonly free: number; readonly all: number }) | undefined;
@@ -51,6 +54,7 @@ export class Disk {
       unusedForMs: Infinity,
       onEvicted: (_, digest) => digest && this.evicted.add(digest),
       store: {
+        open: async (digest) => (this.storedAgain.has(digest) ? new BlobInMemory(Buffer.from('a')) : undefined),
         remove: async () => {
           if (this.fails) throw new Error('EIO');
           this.isRemoved = true;

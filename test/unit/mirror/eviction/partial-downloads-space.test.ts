@@ -26,6 +26,7 @@ async function storeWithLeftovers({ maxBytes }: { readonly maxBytes: number }) {
   const space = new Space({
     ...stores,
     store: {
+      open: (digest) => store.open(digest),
       remove: (digest) => store.remove(digest),
       isBeingRead: (digest) => store.isBeingRead(digest),
       pendingBytes: () => store.pendingBytes(),
