@@ -163,7 +163,8 @@ function recordIn(folder: string, name: string, repositoryId: RepositoryId): Rec
   }
 }
 
-function repositoryPath({ upstream, repository }: RepositoryId): string {
+/** The folder with the records of a repository, and with the repositories below it. @throws as {@link recordPath} */
+export function repositoryPath({ upstream, repository }: RepositoryId): string {
   return `${upstreamPath(upstream)}/${repository}`;
 }
 

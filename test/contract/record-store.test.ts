@@ -147,5 +147,11 @@ describe.each([{ name: 'on the file system', subject: onFilesystem }])('a record
     expect(await Promise.all(keys.map((key) => records.read(key)))).toEqual(keys.map((_, number) => ({ number })));
     const listed = await Array.fromAsync(records.list());
     expect(listed.map(recordPath).toSorted()).toEqual(keys.map(recordPath).toSorted());
+    for (const repositoryId of repositories) {
+      const own = keys.filter((key) => key.repositoryId === repositoryId);
+      const found = await Array.fromAsync(records.listOf(repositoryId));
+      expect(found.map(recordPath).toSorted()).toEqual(own.map(recordPath).toSorted());
+    }
+    expect(await Array.fromAsync(records.listOf(repository('ghcr.io', 'library')))).toEqual([]);
   });
 });

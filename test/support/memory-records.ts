@@ -1,4 +1,5 @@
 import type { DiskUse, RecordKey, RecordStore } from '../../src/mirror/ports/record-store.ts';
+import { isSameRepository, type RepositoryId } from '../../src/mirror/ports/repository-id.ts';
 import { recordPath } from '../../src/storage/layout.ts';
 import type { Gate } from './gate.ts';
 
@@ -32,5 +33,9 @@ export class MemoryRecords implements RecordStore {
 
   async *list(): AsyncIterable<RecordKey> {
     yield* this.#keys.values();
+  }
+
+  async *listOf(repositoryId: RepositoryId): AsyncIterable<RecordKey> {
+    for (const key of this.#keys.values()) if (isSameRepository(key.repositoryId, repositoryId)) yield key;
   }
 }

@@ -98,7 +98,7 @@ function unfinishedText(purged: Purged, { tags, contents }: PurgeLeft): string {
   const removed = `${purged.tags.length} tags and ${purged.contents.length} contents are removed`;
   const left = `${tags.length} tags and ${contents.length} contents are not`;
   const reason = 'the disk or the index did not let them go (the log has the reason), and they may still be served';
-  return `${removed}, ${left}: ${reason}. Purge it again to remove them; after a restart, purge each tag and digest that is left`;
+  return `${removed}, ${left}: ${reason}. Purge it again to remove them; after a restart, purge each tag and digest that is left, or the repository`;
 }
 
 function sumOf(one: Counts, other: Counts): Counts {

@@ -3,7 +3,7 @@ import type { Digest } from '../../oci/digest.ts';
 import type { Tag } from '../../oci/reference.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Background } from '../concurrency/background.ts';
-import { bytesOnDisk } from '../ports/record-store.ts';
+import { bytesOnDisk, type RecordStore } from '../ports/record-store.ts';
 import { isSameRepository, type RepositoryId } from '../ports/repository-id.ts';
 import { type Catalogue, type ContentDetails, type EvictableContent, type Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
@@ -18,14 +18,16 @@ import {
   type PurgeRemovalDeps,
   type PurgeTarget,
 } from './purge-removal.ts';
+import { indexThem, type UnindexedRecord, unindexedRecords } from './unindexed-records.ts';
 
 /** `unknown`: it is not cached. `unreadable`: the index cannot tell now what is needed. `too-many`: of one repository. */
 export type PurgeRefusal = 'unknown' | 'unreadable' | 'too-many';
 
 export interface PurgeDeps extends PurgeRemovalDeps {
-  readonly index: Catalogue & Pick<Index, 'isComplete'>;
+  readonly index: Catalogue & Pick<Index, 'isComplete' | 'recordLink' | 'recordTag'>;
   readonly background: Pick<Background, 'settled'>;
   readonly tagRecords: Pick<TagRecords, 'get'>;
+  readonly records: Pick<RecordStore, 'listOf'>;
   /** For tests. */
   readonly most?: number;
 }
@@ -50,7 +52,10 @@ export class Purge {
 
   /** What would be removed now, or after other purges. @throws the signal's reason when it aborts. */
   plan(target: PurgeTarget, waiting: Waiting, before = nothingBefore): Promise<Purged | PurgeRefusal> {
-    return this.#inTurn(() => this.#plan(target, waiting, before));
+    return this.#inTurn(async () => {
+      const found = await this.#plan(target, waiting, before);
+      return typeof found === 'string' ? found : found.planned;
+    });
   }
 
   /**
@@ -59,8 +64,10 @@ export class Purge {
    */
   run(target: PurgeTarget, waiting: Waiting): Promise<Purged | PurgeRefusal> {
     return this.#inTurn(async () => {
-      const planned = await this.#plan(target, waiting, nothingBefore);
-      return typeof planned === 'string' ? planned : this.#removal.run(target, planned);
+      const found = await this.#plan(target, waiting, nothingBefore);
+      if (typeof found === 'string') return found;
+      indexThem(found.unindexed, { ...this.#deps, ...target });
+      return this.#removal.run(target, found.planned);
     });
   }
 
@@ -69,7 +76,7 @@ export class Purge {
     return this.#removal.unfinished(kind);
   }
 
-  async #plan(target: PurgeTarget, { signal }: Waiting, before: PurgedBefore): Promise<Purged | PurgeRefusal> {
+  async #plan(target: PurgeTarget, { signal }: Waiting, before: PurgedBefore): Promise<Plan | PurgeRefusal> {
     const { index, background } = this.#deps;
     signal.throwIfAborted();
     // What was just pulled is written in the background; it would appear on the disk after it was removed.
@@ -77,7 +84,7 @@ export class Purge {
     if (!(await index.isComplete())) return 'unreadable';
     const found = withLeft(await this.#rootsOf(target), this.#removal.leftOf(target));
     if (typeof found === 'string') return found;
-    const { roots, tags } = found;
+    const { roots, tags, unindexed } = found;
     const removed = new Map<Digest, EvictableContent>();
     const kept = new Set<Digest>();
     const purging = { repositoryId: target.repositoryId, tags: new Set(tags), removed, before };
@@ -94,7 +101,7 @@ export class Purge {
       removed.set(digest, evictableOf(digest, details.content));
       queue.push(...details.names);
     }
-    return { tags, contents: [...removed.values()], kept: kept.size };
+    return { planned: { tags, contents: [...removed.values()], kept: kept.size }, unindexed };
   }
 
   async #rootsOf(target: PurgeTarget): Promise<Roots | PurgeRefusal> {
@@ -103,20 +110,47 @@ export class Purge {
     switch (target.kind) {
       case 'tag': {
         const record = await tagRecords.get(repositoryId, target.tag);
-        return record ? { tags: [target.tag], roots: [record.digest] } : 'unknown';
+        return record ? { tags: [target.tag], roots: [record.digest], unindexed: [] } : 'unknown';
       }
       case 'digest': {
         const details = await index.details(target.digest);
         if (details === undefined) return 'unreadable';
         const isLinked = details.linkedBy.some((one) => isSameRepository(one, repositoryId));
         const own = details.tags.filter((one) => isSameRepository(one.repositoryId, repositoryId));
-        return isLinked ? { tags: own.map(({ tag }) => tag), roots: [target.digest] } : 'unknown';
+        const tags = own.map(({ tag }) => tag);
+        return isLinked ? { tags, roots: [target.digest], unindexed: [] } : 'unknown';
       }
       case 'tags':
-        return this.#someTagsOf(repositoryId, target.isWanted);
+        return this.#withUnindexed(target, await this.#someTagsOf(repositoryId, target.isWanted));
       case 'repository':
-        return this.#allOf(repositoryId);
+        return this.#withUnindexed(target, await this.#allOf(repositoryId));
     }
+  }
+
+  /** What the index has, with what only the disk has. */
+  async #withUnindexed(
+    target: Extract<PurgeTarget, { readonly kind: 'tags' | 'repository' }>,
+    indexed: Roots | PurgeRefusal,
+  ): Promise<Roots | PurgeRefusal> {
+    const { observer, most = mostOfRepository } = this.#deps;
+    if (indexed === 'unreadable' || indexed === 'too-many') return indexed;
+    const { tags, roots } = indexed === 'unknown' ? nothing : indexed;
+    const isWanted = (one: UnindexedRecord) =>
+      target.kind === 'repository' || (one.kind === 'tag' && target.isWanted(one.tag));
+    const unindexed: UnindexedRecord[] = [];
+    try {
+      const known = { tags, links: roots };
+      for await (const one of unindexedRecords({ ...this.#deps, ...target, known })) {
+        if (isWanted(one)) unindexed.push(one);
+        if (unindexed.length > most) return 'too-many';
+      }
+    } catch (cause) {
+      observer.internalError({ part: 'eviction', cause });
+      return 'unreadable';
+    }
+    if (unindexed.length === 0) return indexed;
+    const found = unindexed.flatMap((one) => (one.kind === 'tag' ? one.tag : []));
+    return { tags: [...tags, ...found], roots: [...roots, ...unindexed.map(({ digest }) => digest)], unindexed };
   }
 
   async #someTagsOf(repositoryId: RepositoryId, isWanted: (tag: Tag) => boolean): Promise<Roots | PurgeRefusal> {
@@ -135,7 +169,7 @@ export class Purge {
       isLast = page.length < pageSize;
       if (tags.length > most) return 'too-many';
     }
-    return tags.length === 0 ? 'unknown' : { tags, roots: [...roots] };
+    return tags.length === 0 ? 'unknown' : { ...nothing, tags, roots: [...roots] };
   }
 
   async #allOf(repositoryId: RepositoryId): Promise<Roots | PurgeRefusal> {
@@ -151,20 +185,29 @@ export class Purge {
       isLast = page.length < pageSize;
       if (roots.length > most) return 'too-many';
     }
-    return tags.length + roots.length === 0 ? 'unknown' : { tags, roots };
+    return tags.length + roots.length === 0 ? 'unknown' : { ...nothing, tags, roots };
   }
 }
 
 interface Roots {
   readonly tags: readonly Tag[];
   readonly roots: readonly Digest[];
+  /** Those of them that the index has not got. */
+  readonly unindexed: readonly UnindexedRecord[];
+}
+
+const nothing: Roots = { tags: [], roots: [], unindexed: [] };
+
+interface Plan {
+  readonly planned: Purged;
+  readonly unindexed: readonly UnindexedRecord[];
 }
 
 /** What is found, with what an earlier purge has left. Pure. */
 function withLeft(found: Roots | PurgeRefusal, left: PurgeLeft | undefined): Roots | PurgeRefusal {
   if (left === undefined || (typeof found === 'string' && found !== 'unknown')) return found;
-  const { tags, roots } = typeof found === 'string' ? { tags: [], roots: [] } : found;
-  return { tags: [...new Set([...tags, ...left.tags])], roots: [...new Set([...roots, ...left.contents])] };
+  const { tags, roots, unindexed } = typeof found === 'string' ? nothing : found;
+  return { tags: [...new Set([...tags, ...left.tags])], roots: [...new Set([...roots, ...left.contents])], unindexed };
 }
 
 function evictableOf(digest: Digest, content: NonNullable<ContentDetails['content']>): EvictableContent {

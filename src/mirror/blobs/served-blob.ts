@@ -246,6 +246,7 @@ export function withoutUnreadable(records: RecordStore, observer: Pick<Observer,
     write: (key, value) => records.write(key, value),
     remove: (key) => records.remove(key),
     list: (which) => records.list(which),
+    listOf: (repositoryId) => records.listOf(repositoryId),
     use: () => records.use(),
   };
 }

@@ -24,6 +24,8 @@ export interface RecordStore {
   remove(key: RecordKey): Promise<void>;
   /** Records, in no order; by default all. After one full iteration {@link use} counts all of them. */
   list(which?: ListedRecords): AsyncIterable<RecordKey>;
+  /** The records of one repository, in no order: none of those below it. @throws the disk's error. */
+  listOf(repositoryId: RepositoryId): AsyncIterable<RecordKey>;
   /** The disk use that is known: of the records' folders, and of the records that no index counts (neither links nor tags). */
   use(): DiskUse;
 }

@@ -12,7 +12,15 @@ import {
 } from '../../mirror/ports/record-store.ts';
 import type { RepositoryId } from '../../mirror/ports/repository-id.ts';
 import type { Digest } from '../../oci/digest.ts';
-import { isLinksFolder, manifestRecordsPath, recordKeyAt, recordPath, repositoriesFolder } from '../layout.ts';
+import {
+  isLinksFolder,
+  isRecordsFolder,
+  manifestRecordsPath,
+  recordKeyAt,
+  recordPath,
+  repositoriesFolder,
+  repositoryPath,
+} from '../layout.ts';
 import type { BeginChange, ChangeJournal } from './change-journal.ts';
 import { DurableFolders } from './durable-folders.ts';
 import type { FailpointHook } from './failpoints.ts';
@@ -93,6 +101,16 @@ export class FileRecordStore implements RecordStore, RecordFolders {
       yield key;
     }
     count.end();
+  }
+
+  async *listOf(repositoryId: RepositoryId): AsyncIterable<RecordKey> {
+    const { files, path: root } = this.#deps;
+    const folder = repositoryPath(repositoryId);
+    const isItsOwn = (path: string): boolean => isRecordsFolder(path.slice(folder.length + 1));
+    for await (const path of filesBelow(files, root, folder, isItsOwn)) {
+      const key = recordKeyAt(path);
+      if (key) yield key;
+    }
   }
 
   /** Begins to count anew what {@link use} says of folders, and of the records that no index counts. */

@@ -7,6 +7,7 @@ import {
   recordName,
   type RecordStore,
 } from '../../../mirror/ports/record-store.ts';
+import type { RepositoryId } from '../../../mirror/ports/repository-id.ts';
 import { isJsonObject } from '../../../oci/json.ts';
 import type { Uploads } from './uploads.ts';
 
@@ -53,6 +54,10 @@ export class UploadedRecords implements RecordStore {
 
   list(which?: ListedRecords): AsyncIterable<RecordKey> {
     return this.#deps.records.list(which);
+  }
+
+  listOf(repositoryId: RepositoryId): AsyncIterable<RecordKey> {
+    return this.#deps.records.listOf(repositoryId);
   }
 
   use(): DiskUse {

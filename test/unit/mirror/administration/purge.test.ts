@@ -37,12 +37,15 @@ function purgeOf(deps: Partial<PurgeDeps['index']> & { readonly most?: number } 
     tags: async (_, { after }) => (after === undefined ? [{ tag, digest: manifest, isStored: true }] : []),
     links: async (_, { after }) => (after === undefined ? [layer, manifest] : []),
     details: async (digest) => known.get(digest) ?? details({ content: undefined }),
+    recordLink: () => {},
+    recordTag: () => {},
     ...more,
   };
   const record = { digest: manifest, mediaType: ociManifest, size: 1, confirmedAtMs: 0 };
   const purge = new Purge({
     index,
     background: { settled: async () => {} },
+    records: { listOf: async function* () {} },
     tagRecords: {
       get: async (_, one) => (forgotten.includes(one) ? undefined : record),
     },
