@@ -13,7 +13,7 @@ import { type Pauses, realPauses } from '../upstream/failover/retry.ts';
 import { type Part, partOf } from './lifecycle.ts';
 import { createAdministration } from './administration/administration.ts';
 import { createEvents, type EventsDeps } from './events/events.ts';
-import { StorePins } from './administration/pins-administration.ts';
+import { StorePins, type StorePinsDeps } from './administration/pins-administration.ts';
 import { createCluster } from './cluster/cluster.ts';
 import { createListeners } from './listeners.ts';
 import { createMaintenance } from './maintenance.ts';
@@ -53,6 +53,8 @@ export interface AppDeps {
   readonly bucketWait?: SharedStorageDeps['wait'];
   /** Likewise, before events are told of and webhooks are tried again. */
   readonly eventWait?: EventsDeps['wait'];
+  /** Likewise, before pins are read again that the disk could not read. */
+  readonly pinsWait?: StorePinsDeps['wait'];
 }
 
 export interface App {
@@ -101,10 +103,10 @@ export function createApp(deps: AppDeps): App {
   const sharedStorage = createSharedStorage(config, { stores, memory, clock, observer, wait });
   const sharing = { clock, observer, memory, log, tracing, bucket: sharedStorage.bucket, replicaId };
   const cluster = createCluster(config, sharing);
-  const pins = new StorePins({ stores, files, ...config.storage, ...limits, clock, observer, log });
+  const pins = new StorePins({ ...sharing, stores, files, ...config.storage, ...limits, wait: deps.pinsWait });
   const core = { ...stores, clock, observer, rateLimits, memory, tracing, ...sharedStorage.parts, ...cluster.work };
   const mirror = assembleMirror({ ...core, pins: pins.pins }, limits, mirrorRules(config, upstreams.directory));
-  const readings = readingsOf(config, { stores, mirror, sharedStorage, clock });
+  const readings = readingsOf(config, { stores, mirror, sharedStorage, pins: pins.pins, clock });
   const redis = connectionsOf({ ...stores.redis, ...cluster.redis });
   const ready = new ReadyPart({ ...stores, ...readings, health, sharedStorage, cluster, redis, configSha256 });
   const administered = { observer, stores, clock, files, log, health, upstreams, mirror, readings, rateLimits, pins };

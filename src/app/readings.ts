@@ -1,6 +1,7 @@
 import { timeLimited } from '../mirror/concurrency/abortable-wait.ts';
 import type { Config } from '../config/schema.ts';
 import type { AssembledMirror } from '../mirror/mirror-parts.ts';
+import type { PinnedContent } from '../mirror/eviction/eviction.ts';
 import type { Clock } from '../mirror/ports/clock.ts';
 import type { Index } from '../mirror/ports/store-index.ts';
 import type { StoreReadings } from '../telemetry/readouts.ts';
@@ -19,6 +20,7 @@ export interface ReadingsDeps {
   readonly stores: Pick<Stores, 'index' | 'store' | 'scrubbing'>;
   readonly mirror: Pick<AssembledMirror, 'use'>;
   readonly sharedStorage: Pick<SharedStorage, 'uploadsQueued' | 'swept'>;
+  readonly pins: Pick<PinnedContent, 'isKnown'>;
   readonly clock: Clock;
 }
 
@@ -27,7 +29,7 @@ export interface ReadingsDeps {
  * rejects, with Slow or the disk's own error.
  */
 export function readingsOf({ storage }: Pick<Config, 'storage'>, deps: ReadingsDeps): StoreReadings {
-  const { stores, mirror, sharedStorage, clock } = deps;
+  const { stores, mirror, sharedStorage, pins, clock } = deps;
   const { index, store, scrubbing } = stores;
   const { maxBytes, maxFiles, scrubEveryMs } = storage;
   const totals = sharedWithin(readWithinMs, () => index.totals());
@@ -50,6 +52,7 @@ export function readingsOf({ storage }: Pick<Config, 'storage'>, deps: ReadingsD
     scrubTimes: () => scrubbing.times,
     oldestUseMs: () => oldestUse().catch(() => Number.NaN),
     isIndexComplete: () => !index.needsRebuild,
+    arePinsKnown: () => pins.isKnown,
     uploadsQueued: sharedStorage.uploadsQueued,
     swept: sharedStorage.swept,
   };

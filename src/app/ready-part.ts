@@ -12,6 +12,7 @@ export interface ReadyPartDeps {
   readonly lock: Pick<StoreLock, 'isMoved'>;
   readonly index: Pick<LosableIndex, 'needsRebuild'>;
   readonly freeBytes: () => Promise<number>;
+  readonly arePinsKnown: () => boolean;
   readonly health: Pick<UpstreamHealth, 'states'>;
   readonly sharedStorage: Pick<SharedStorage, 'state'>;
   /** By the use of the connection: `index`, `cluster`. The mirror is ready whatever they say. */
@@ -63,7 +64,7 @@ export class ReadyPart implements Part {
   }
 
   async now(): Promise<Readiness> {
-    const { lock, index, freeBytes, health, sharedStorage, redis, cluster } = this.#deps;
+    const { lock, index, freeBytes, arePinsKnown, health, sharedStorage, redis, cluster } = this.#deps;
     const [bucket, shared] = [sharedStorage.state(), cluster?.state()];
     const unusable = lock.isMoved ? 'moved' : await reasonOf(freeBytes);
     const [isStarting, isDraining] = [this.#isStarting, this.#isDraining];
@@ -74,6 +75,7 @@ export class ReadyPart implements Part {
         isDraining,
         store: unusable ?? 'ok',
         index: index.needsRebuild ? 'rebuilding' : 'ok',
+        ...(!arePinsKnown() && { pins: 'unreadable' }),
         ...(bucket && { sharedStorage: bucket }),
         ...(this.#config && { config: this.#config }),
         upstreams: health.states(),

@@ -29,6 +29,7 @@ export interface StoreReadings {
   /** When the content that would be evicted next was last used. */
   readonly oldestUseMs: () => Promise<number>;
   readonly isIndexComplete: () => boolean;
+  readonly arePinsKnown: () => boolean;
   /** Infinity: never. */
   readonly scrubEveryMs: number;
   /** When the scrubber began its present or last round over this store, and when all of it was last verified, by any process. */
@@ -128,6 +129,11 @@ function contentReadouts({ readout, readouts }: Maker, readings: StoreReadings):
   );
   readout('index_up', '1 while the index has everything the store has; 0 while it is rebuilt, or cannot be.', () =>
     Number(readings.isIndexComplete()),
+  );
+  readout(
+    'pins_up',
+    '1 while it is known what is pinned; 0 while the disk cannot read that: then nothing is evicted.',
+    () => Number(readings.arePinsKnown()),
   );
 }
 

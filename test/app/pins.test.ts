@@ -3,37 +3,12 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { pin, pins, unpin } from '../../src/commands/content/pins.ts';
 import { askApi } from '../support/api-answers.ts';
-import { areKept, imageOf, imageOver, kib, layer, started, type Started } from '../support/bounded-store.ts';
-import type { Question } from '../support/client.ts';
+import { areKept, imageOf, imageOver, kib, layer } from '../support/bounded-store.ts';
 import { type Image, multiPlatformImage } from '../support/images.ts';
+import { headers, publishAndPull, startPinned } from '../support/pinning.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
-import type { MirrorConfig } from '../support/start-mirror.ts';
-import { temporaryDirectory } from '../support/temp-directory.ts';
 
-const token = 'a'.repeat(40);
-const headers = { 'content-type': 'application/json' };
 const hour = 3_600_000;
-
-async function startPinned(storage: MirrorConfig = {}, files = new ScriptedFiles()) {
-  const tokenFile = join(await temporaryDirectory(), 'token');
-  await writeFile(tokenFile, token);
-  const begun = await started(storage, files);
-  await begun.app.restart({ ...begun.app.config, management: { host: '127.0.0.1', port: 0, tokenFile } });
-  const ask = (method: string, { query = '', ...more }: Question & { readonly query?: string } = {}) =>
-    askApi(begun.app, `/api/v1/pins${query}`, { method, token, ...more });
-  return {
-    ...begun,
-    tokenFile,
-    pinned: (text: string) => ask('POST', { headers, body: JSON.stringify({ pin: text }) }),
-    unpinned: (text: string) => ask('DELETE', { query: `?pin=${encodeURIComponent(text)}` }),
-    listed: async () => Object((await ask('GET')).body),
-  };
-}
-
-async function publishAndPull({ publish, pull }: Started, repository: string, built: Image): Promise<void> {
-  publish(repository, built);
-  await pull(repository);
-}
 
 const partsOf = ({ manifest, children, blobs }: Image) => [manifest, ...children, ...blobs];
 const all = (count: number) => Array<boolean>(count).fill(true);

@@ -7,7 +7,7 @@ import { type FakeRegistry, startFakeRegistry } from './fake-registry.ts';
 import { type Content, content, descriptorOf, type Image, randomBlob } from './images.ts';
 import { pullAll } from './pull.ts';
 import { ScriptedFiles } from './scripted-files.ts';
-import { type RunningApp, startApp } from './start-app.ts';
+import { type Replaced, type RunningApp, startApp } from './start-app.ts';
 import { type MirrorConfig, mirrorOf } from './start-mirror.ts';
 
 export const kib = 1024;
@@ -40,9 +40,13 @@ export interface Started {
   readonly pull: (repository: string) => Promise<void>;
 }
 
-export async function started(storage: MirrorConfig, files = new ScriptedFiles()): Promise<Started> {
+export async function started(
+  storage: MirrorConfig,
+  files = new ScriptedFiles(),
+  replaced: Replaced = {},
+): Promise<Started> {
   const upstream = await startFakeRegistry();
-  const app = await startApp(mirrorOf(upstream, { storage: { minFree: '0B', ...storage } }), { files });
+  const app = await startApp(mirrorOf(upstream, { storage: { minFree: '0B', ...storage } }), { ...replaced, files });
   return {
     app,
     upstream,

@@ -15,6 +15,7 @@ export const noReadings: Readings = {
   quarantinedFiles: () => 0,
   oldestUseMs: async () => 0,
   isIndexComplete: () => true,
+  arePinsKnown: () => true,
   droppedLogLines: () => 0,
   uploadsQueued: () => 0,
   swept: () => undefined,

@@ -13,7 +13,7 @@ import { temporaryDirectory } from './temp-directory.ts';
 /** What stands in the place of the machine's own. */
 export type Replaced = Pick<
   AppDeps,
-  'files' | 'requestDeadlineMs' | 'pauses' | 'bucketWait' | 'eventWait' | 'tracing'
+  'files' | 'requestDeadlineMs' | 'pauses' | 'bucketWait' | 'eventWait' | 'pinsWait' | 'tracing'
 > & {
   readonly clock?: ManualClock;
 };

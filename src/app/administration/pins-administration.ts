@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { cursorOf } from '../../http/management/api/pages.ts';
 import { isoOf } from '../../http/management/api/schemas.ts';
 import type { PinAnswer, PinsAdministration, PinsAnswer } from '../../http/management/api/content/pins-routes.ts';
@@ -27,13 +28,24 @@ export interface StorePinsDeps {
   readonly clock: Clock;
   readonly observer: Pick<Observer, 'internalError'>;
   readonly log: Pick<Log, 'logger'>;
+  /** Resolves after `ms`. @throws when the signal aborts first. */
+  readonly wait?: ((ms: number, waiting: Waiting) => Promise<unknown>) | undefined;
 }
 
 /** 10,000 pins of about 600 bytes. */
 const maxFileBytes = 8 * 1024 * 1024;
 const measureEveryMs = 10 * 60_000;
+/** A disk that cannot read the pins is asked again, less often each time. */
+const firstRetryMs = 1_000;
+const longestRetryMs = 60_000;
 
-/** The pins of a store, which are kept in a file of it. */
+const unreadable = 'the pins cannot be read: until they can be, nothing is evicted, and no pin can be changed';
+const uncopied = 'the pins are damaged, and cannot be copied: nothing is pinned, and no pin can be changed';
+
+/**
+ * The pins of a store, which are kept in a file of it. As long as the disk cannot read them, anything may be pinned: nothing is evicted. The file is
+ * read again until the disk can, or an operator has removed it. A damaged file pins nothing.
+ */
 export class StorePins implements Part, PinsAdministration {
   readonly name = 'pins';
   readonly pins: Pins;
@@ -41,7 +53,8 @@ export class StorePins implements Part, PinsAdministration {
   readonly #file: StateFile;
   readonly #stopping = new AbortController();
   #timer: NodeJS.Timeout | undefined;
-  #isReadable = true;
+  /** Whether the file may be replaced: never before it was read, and a copy of a damaged one was made. */
+  #isReplaceable = false;
 
   constructor(deps: StorePinsDeps) {
     this.#deps = deps;
@@ -51,7 +64,8 @@ export class StorePins implements Part, PinsAdministration {
   }
 
   async start(): Promise<void> {
-    await this.#restore();
+    const failure = await this.#restore();
+    if (failure) void this.#restoreLater(failure);
     this.#timer = setInterval(() => this.#measure(), measureEveryMs).unref();
     this.#measure();
   }
@@ -71,7 +85,7 @@ export class StorePins implements Part, PinsAdministration {
     const last = page.at(-1)?.place;
     const items = page.map(({ item }) => item);
     const next = left.length > limit && last !== undefined ? { nextCursor: cursorOf(last) } : {};
-    return { items, ...next, pinnedBytes: this.pins.bytes };
+    return { items, ...next, pinnedBytes: this.pins.bytes, isReadable: this.pins.isKnown };
   }
 
   async add(pin: Pin, waiting: Waiting): Promise<PinAnswer> {
@@ -90,9 +104,11 @@ export class StorePins implements Part, PinsAdministration {
   }
 
   async #changing<Answer>(change: () => Promise<Answer>): Promise<Answer> {
-    if (!this.#isReadable)
-      throw new Problem('unavailable', `the disk could not read ${pinsFile} at start; see the log`);
-    return change();
+    if (this.#isReplaceable) return change();
+    throw new Problem(
+      'unavailable',
+      `${pinsFile} cannot be read or copied now: no pin can be changed; the log has the reason`,
+    );
   }
 
   async #save(text: string): Promise<void> {
@@ -103,19 +119,47 @@ export class StorePins implements Part, PinsAdministration {
     }
   }
 
-  /** Pins that cannot be read must not be overwritten; a damaged file is renamed. */
-  async #restore(): Promise<void> {
-    const { log } = this.#deps;
+  /** Never rejects. @returns why it must be tried again; undefined if it need not. */
+  async #restore(): Promise<RestoreFailure | undefined> {
     let bytes: Buffer | undefined;
     try {
       bytes = await this.#file.read();
-      if (bytes === undefined || this.pins.restore(parsed(bytes))) return;
-      log.logger.error({ file: damagedPinsFile }, 'the pins are damaged: nothing is pinned; the file is renamed');
-      await this.#fileNamed(damagedPinsFile).write(bytes);
     } catch (cause) {
-      this.#isReadable = false;
-      log.logger.error({ err: cause }, 'the pins cannot be read: nothing is pinned, and no pin can be changed');
+      return { cause, text: unreadable };
     }
+    try {
+      if (!this.pins.restore(bytes && parsed(bytes)) && bytes) await this.#keepDamaged(bytes);
+    } catch (cause) {
+      return { cause, text: uncopied };
+    }
+    this.#isReplaceable = true;
+    return undefined;
+  }
+
+  /** @throws the disk's error. */
+  async #keepDamaged(bytes: Uint8Array): Promise<void> {
+    await this.#fileNamed(damagedPinsFile).write(bytes);
+    const text = 'the pins are damaged: nothing is pinned; their file has a copy';
+    this.#deps.log.logger.error({ file: damagedPinsFile }, text);
+  }
+
+  /** Tries again until it succeeds or this part is stopped. What fails is logged when it changes. Never rejects. */
+  async #restoreLater(first: RestoreFailure): Promise<void> {
+    const { log, wait = (ms, options) => sleep(ms, undefined, options) } = this.#deps;
+    const { signal } = this.#stopping;
+    let failure: RestoreFailure | undefined = first;
+    for (let ms = firstRetryMs, logged = ''; failure; ms = Math.min(2 * ms, longestRetryMs)) {
+      if (failure.text !== logged) log.logger.error({ err: failure.cause }, failure.text);
+      logged = failure.text;
+      try {
+        await wait(ms, { signal });
+      } catch {
+        return; // Stopped.
+      }
+      failure = await this.#restore();
+    }
+    log.logger.info({ pins: this.pins.list().length }, 'the pins have been read');
+    this.#measure();
   }
 
   /** How much is pinned decides whether it is worth to evict what is not. */
@@ -136,11 +180,18 @@ export class StorePins implements Part, PinsAdministration {
   }
 }
 
+interface RestoreFailure {
+  readonly cause: unknown;
+  /** For the log. */
+  readonly text: string;
+}
+
+/** @returns null if it is no JSON. */
 function parsed(bytes: Buffer): unknown {
   try {
     return JSON.parse(bytes.toString());
   } catch {
-    return undefined;
+    return null;
   }
 }
 

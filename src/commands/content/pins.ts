@@ -31,20 +31,24 @@ export function pins(options: PinsOptions): Promise<number> {
   return exitCodeOf(async () => {
     const api = await apiOf(options);
     const items: unknown[] = [];
-    let pinnedBytes = 0;
+    let [pinnedBytes, isReadable] = [0, true];
     for (let cursor: string | undefined = ''; cursor !== undefined; ) {
       const answer: unknown = await api(`pins?limit=1000${cursor && `&cursor=${cursor}`}`);
       const page = answerAs(pinsSchema, answer);
       items.push(...page.items);
-      ({ nextCursor: cursor, pinnedBytes } = page);
+      ({ nextCursor: cursor, pinnedBytes, isReadable } = page);
     }
-    if (json) return print(`${JSON.stringify({ items, pinnedBytes }, null, 2)}\n`);
+    if (json) return print(`${JSON.stringify({ items, pinnedBytes, isReadable }, null, 2)}\n`);
     const rows = items.map((item) => answerAs(pinSchema, item, tryJson));
     print(
       alignedLines([
         ['PIN', 'SINCE'],
         ...rows.map(({ pin: text, pinnedAt }) => [text, pinnedAt ?? 'by the configuration']),
-        [`${bytesText(pinnedBytes)} pinned`],
+        [
+          isReadable
+            ? `${bytesText(pinnedBytes)} pinned`
+            : 'the disk cannot read the pins: nothing is evicted until it can',
+        ],
       ]),
     );
   }, options);

@@ -12,6 +12,8 @@ import { linkAgain, type MemoryOfRemoved, removeEverywhere, removeRecords } from
 
 /** What operators have pinned: it is not evicted. */
 export interface PinnedContent {
+  /** Whether it is known what is pinned: as long as it is not, nothing is evicted. */
+  readonly isKnown: boolean;
   readonly isEmpty: boolean;
   /** Its disk use, without what `storage.keep` keeps. */
   readonly bytes: number;
@@ -51,7 +53,10 @@ export class Eviction {
     this.#deps = deps;
   }
 
-  /** The next content to evict, least recently used first. None while the index cannot tell what is kept or used by an image. */
+  /**
+   * The next content to evict, least recently used first. None while the index cannot tell what is kept or used by an image, or nobody what is
+   * pinned.
+   */
   async next({
     usedBeforeMs,
     ...needed
@@ -61,7 +66,7 @@ export class Eviction {
     readonly usedBeforeMs: number;
   }): Promise<readonly EvictableContent[]> {
     const { index, store, pins } = this.#deps;
-    if (!(await index.knowsEvictable())) return [];
+    if (pins?.isKnown === false || !(await index.knowsEvictable())) return [];
     if (pins && !pins.isEmpty && !(await index.isComplete())) return []; // It may not know what is pinned.
     const limit = pins === undefined || pins.isEmpty ? pageSize : pageSizeBesidePins;
     const isBusy = ({ digest }: EvictableContent) => store.isBeingRead(digest);

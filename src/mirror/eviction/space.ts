@@ -262,7 +262,8 @@ export class Space {
   }
 
   #unpinnedBytes(evictable: DiskUse): number {
-    return evictable.bytes - (this.#deps.pins?.bytes ?? 0);
+    const { pins } = this.#deps;
+    return pins?.isKnown === false ? 0 : evictable.bytes - (pins?.bytes ?? 0);
   }
 
   /** @returns whether some content is gone. */

@@ -13,7 +13,7 @@ export interface StaleRepositoriesDeps extends MemoryOfRemoved {
   readonly loose: Pick<RecordStore, 'remove'>;
   readonly observer: Pick<Observer, 'internalError'>;
   /** Absent: nothing is pinned. */
-  readonly pins?: Pick<PinnedContent, 'isPinnedRepository' | 'version'> | undefined;
+  readonly pins?: Pick<PinnedContent, 'isKnown' | 'isPinnedRepository' | 'version'> | undefined;
 }
 
 /**
@@ -36,7 +36,7 @@ export class StaleRepositories {
    */
   async evictOne(usedBeforeMs: number): Promise<boolean> {
     const { index, pins } = this.#deps;
-    if (!(await index.isComplete())) return false;
+    if (pins?.isKnown === false || !(await index.isComplete())) return false;
     if (this.#version !== pins?.version) this.recheck();
     for (;;) {
       const stale = await index.stalestRepository(this.#pinnedFirst);

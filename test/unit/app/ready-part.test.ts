@@ -8,6 +8,7 @@ async function readinessWith(redis: ReadyPartDeps['redis']) {
     lock: { isMoved: false },
     index: { needsRebuild: false },
     freeBytes: async () => 1,
+    arePinsKnown: () => true,
     health: { states: () => ({}) },
     sharedStorage: { state: () => undefined },
     redis,

@@ -45,10 +45,16 @@ export class Pins implements PinnedContent {
   readonly #found = new LRUCache<Digest, number>({ max: 50_000 });
   readonly #inTurn = pLimit(1);
   #bytes = 0;
+  #isKnown = false;
   version = 0;
 
   constructor(deps: PinsDeps) {
     this.#deps = deps;
+  }
+
+  /** False until {@link restore}. */
+  get isKnown(): boolean {
+    return this.#isKnown;
   }
 
   get isEmpty(): boolean {
@@ -94,10 +100,11 @@ export class Pins implements PinnedContent {
     });
   }
 
-  /** Takes what an earlier process has saved. @returns false if it is not of this version. */
+  /** Takes what earlier processes have saved; undefined: nothing. @returns false if it is not of this version: then nothing is pinned. */
   restore(saved: unknown): boolean {
-    const pins = savedPins(saved);
-    if (pins) this.#use(new Map(pins.map((pin) => [pin.text, pin])));
+    const pins = saved === undefined ? [] : savedPins(saved);
+    this.#isKnown = true;
+    this.#use(new Map((pins ?? []).map((pin) => [pin.text, pin])));
     return pins !== undefined;
   }
 

@@ -12,7 +12,7 @@ export const administration: Administration = {
   events: { listen: () => undefined },
   stats: never,
   catalogue: { repositories: never, tags: never },
-  pins: { list: () => ({ items: [], pinnedBytes: 0 }), add: never, remove: never },
+  pins: { list: () => ({ items: [], pinnedBytes: 0, isReadable: true }), add: never, remove: never },
   purges: { purge: never, purgeByGlob: never },
   refresh: never,
   jobs: { list: impossible, get: impossible, cancel: never, warm: impossible, verify: never },

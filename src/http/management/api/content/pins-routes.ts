@@ -31,6 +31,11 @@ export const pins = z
     items: z.array(pin),
     nextCursor: z.string().optional().describe('For the next page; absent on the last.'),
     pinnedBytes: amount().describe('Disk use of what is pinned and stored, without what the configuration keeps.'),
+    isReadable: z
+      .boolean()
+      .describe(
+        'false while the disk cannot read the pins: until it can, nothing is evicted, and no pin can be changed.',
+      ),
   })
   .meta({ id: 'Pins' });
 

@@ -83,8 +83,17 @@ test('pins of another process are restored; what is not of this version is not',
   const next = pinsOf().pins;
   expect(next.restore(JSON.parse(saved.at(-1) ?? ''))).toBe(true);
   expect(next.list()).toMatchObject([{ text: 'docker.io/library/nginx:1', atMs: pins.list()[0]?.atMs }]);
-  for (const other of [undefined, [], { version: 2, pins: [] }, { version: 1, pins: [{ pin: 'x y', atMs: 1 }] }])
+  for (const other of [null, [], { version: 2, pins: [] }, { version: 1, pins: [{ pin: 'x y', atMs: 1 }] }])
     expect(pinsOf().pins.restore(other)).toBe(false);
+});
+
+test('what is pinned is known once it is known what earlier processes have pinned: something, nothing or what cannot be told', () => {
+  for (const saved of [{ version: 1, pins: [] }, undefined, null]) {
+    const { pins } = pinsOf();
+    expect(pins.isKnown).toBe(false);
+    pins.restore(saved);
+    expect({ isKnown: pins.isKnown, isEmpty: pins.isEmpty }).toEqual({ isKnown: true, isEmpty: true });
+  }
 });
 
 test('there are no more pins than are looked at, and fewer with globs', async () => {
