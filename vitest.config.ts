@@ -1,6 +1,14 @@
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
+/**
+ * Where Node keeps what it has compiled (nodejs.org/api/module.html#module-compile-cache), for the processes of Vitest and those that the tests start.
+ * Most of the CPU time of a start is TypeScript whose types are removed. A file is compiled again when its text has changed.
+ */
+const compiled = join(import.meta.dirname, 'node_modules/.cache/compiled');
+
 const common = {
+  env: { NODE_COMPILE_CACHE: compiled },
   setupFiles: ['test/support/no-network.ts'],
   testTimeout: 90_000,
   // A busy machine takes its time; what comes is looked for until then.
