@@ -1,4 +1,4 @@
-/** Measured on this machine: see docs/scaling.md for how they follow from bench/RESULTS.md. */
+/** Measured on 2026-11-29: docs/scaling.md says how they follow from rows of the bench. */
 export const measured = {
   /** To send a cached blob to a client or a sibling. */
   sendCpuSecondsPerGiB: 0.36,
