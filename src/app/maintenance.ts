@@ -31,9 +31,7 @@ export function createMaintenance({ storage }: Config, deps: MaintenanceDeps): M
     void mirror.sweep().catch((cause: unknown) => observer.internalError({ part: 'eviction', cause }));
   const onChange = (state: 'rebuilding' | 'rebuilt', reason?: string): void => {
     log.logger.info({ state, reason }, 'index');
-    if (state !== 'rebuilt') return;
-    observer.indexRebuilt();
-    sweep(); // Disk use was undercounted until now.
+    if (state === 'rebuilt') sweep(); // Disk use was undercounted until now.
   };
   return {
     rebuilder: new Rebuilder({ store, records, index, observer, scan, onChange }),

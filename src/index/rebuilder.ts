@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Observer } from '../mirror/ports/observer.ts';
 import type { Waiting } from '../mirror/ports/waiting.ts';
 import { lookAgain, type LookAgainDeps, type RecoverableIndex } from './look-again.ts';
 import { type RebuildDeps, rebuildIndex } from './rebuild.ts';
@@ -13,8 +14,9 @@ export interface LosableIndex extends RecoverableIndex {
   whenCounted(options: Waiting): Promise<void>;
 }
 
-export interface RebuilderDeps extends Pick<RebuildDeps, 'observer'>, Pick<LookAgainDeps, 'store' | 'records'> {
+export interface RebuilderDeps extends Pick<LookAgainDeps, 'store' | 'records'> {
   readonly index: LosableIndex;
+  readonly observer: Pick<Observer, 'internalError' | 'indexRebuilt'>;
   /** Reads the store ahead, for one rebuild. Absent, and for each retry, it is read call by call. */
   readonly scan?: ((waiting: Waiting) => Pick<RebuildDeps, 'store' | 'records' | 'readTogether'>) | undefined;
   readonly onChange: (state: 'rebuilding' | 'rebuilt', reason?: string) => void;
@@ -73,6 +75,7 @@ export class Rebuilder {
       // The thread itself may be what failed.
       const ahead = failures === 0 ? deps.scan?.(deps) : undefined;
       await (changed ? lookAgain(changed, deps) : rebuildIndex({ ...deps, ...ahead }));
+      if (!changed) this.#deps.observer.indexRebuilt();
       this.#deps.onChange('rebuilt');
     } catch (cause) {
       await this.#waitAfter(cause, Math.min(longestRetryMs, firstRetryMs * 2 ** failures));

@@ -8,7 +8,7 @@ import { gate } from '../../support/gate.ts';
 /** A store that is walked once for each entry: `fails`, or lists nothing. */
 function rebuilderOver(
   walks: readonly ('fails' | 'succeeds' | 'hangs')[],
-  { needsRebuild = true, hasFailingScan = false } = {},
+  { needsRebuild = true, hasFailingScan = false, isCrashed = false } = {},
 ) {
   const left = [...walks];
   const events: string[] = [];
@@ -16,8 +16,14 @@ function rebuilderOver(
   const hanging = gate();
   const proceed = gate();
   const waits: { readonly ms: number; readonly end: () => void }[] = [];
+  const completeRebuild = async () => {
+    Object.assign(index, { needsRebuild: false });
+    events.push('complete');
+    completed.open();
+  };
   const index: LosableIndex = {
     needsRebuild,
+    changed: isCrashed ? { contents: [], records: [] } : undefined,
     lossReason: 'it is gone',
     whenLost: async ({ signal }) => {
       if (!index.needsRebuild && !signal.aborted) await once(signal, 'abort');
@@ -29,11 +35,8 @@ function rebuilderOver(
     recordLink: () => {},
     recordStoredTag: () => {},
     settled: async () => {},
-    completeRebuild: async () => {
-      Object.assign(index, { needsRebuild: false });
-      events.push('complete');
-      completed.open();
-    },
+    completeRebuild,
+    completeLookAgain: completeRebuild,
   };
   async function* list(): ReturnType<BlobStore['list']> {
     const walk = left.shift();
@@ -62,7 +65,7 @@ function rebuilderOver(
     records: { list: noRecords, read: async () => undefined, remove: async () => {} },
     index,
     scan: hasFailingScan ? scan : undefined,
-    observer: { internalError: ({ cause }) => events.push(String(cause)) },
+    observer: { internalError: ({ cause }) => events.push(String(cause)), indexRebuilt: () => events.push('counted') },
     onChange: (state) => events.push(state),
     wait: (ms, signal) =>
       new Promise((resolve, reject) => {
@@ -103,7 +106,7 @@ test('a failed rebuild is reported and tried again soon, then less often', async
   await completed.opened;
   await rebuilder.stop();
   expect(waits.map(({ ms }) => ms)).toEqual([1_000, 2_000]);
-  expect(events.slice(5)).toEqual(['walk succeeds', 'complete', 'rebuilt']);
+  expect(events.slice(5)).toEqual(['walk succeeds', 'complete', 'counted', 'rebuilt']);
 });
 
 test('stop does not wait for the next try', async () => {
@@ -121,5 +124,19 @@ test('a rebuild whose thread fails is tried again without one', async () => {
   waits[0]?.end();
   await completed.opened;
   await rebuilder.stop();
-  expect(events.slice(1)).toEqual(['Error: no thread can be started', 'walk succeeds', 'complete', 'rebuilt']);
+  expect(events.slice(1)).toEqual([
+    'Error: no thread can be started',
+    'walk succeeds',
+    'complete',
+    'counted',
+    'rebuilt',
+  ]);
+});
+
+test('what is looked at again after a crash is not counted as a rebuild', async () => {
+  const { rebuilder, events, completed } = rebuilderOver([], { isCrashed: true });
+  await rebuilder.start();
+  await completed.opened;
+  await rebuilder.stop();
+  expect(events).toEqual(['rebuilding', 'complete', 'rebuilt']);
 });
