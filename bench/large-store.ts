@@ -20,6 +20,7 @@ import {
   untilQuiet,
   usedBytes,
 } from './large-store/figures.ts';
+import { measureCrash } from './large-store/crash.ts';
 import { generateStore, type StorePlace } from './large-store/generate.ts';
 import { type MirrorOptions, type StartedMirror, startMirror } from './large-store/mirror.ts';
 import { measureRebuild } from './large-store/rebuild.ts';
@@ -72,7 +73,7 @@ say(`generated in ${generatedInSeconds.toFixed(0)} s`);
 
 const measured: Measured[] = [rebuilt];
 const usedNow = await measureServing();
-measured.push(await measureScrubbing(), await measureEvicting(usedNow));
+measured.push(await measureScrubbing(), await measureEvicting(usedNow), await measureKills(usedNow));
 await registry.stop();
 const minutes = (performance.now() - beganAtMs) / 60_000;
 const report = reportOf(measured, {
@@ -134,8 +135,16 @@ async function measureScrubbing(): Promise<Measured> {
 }
 
 /** A full store. */
+function startFull(used: number): Promise<StartedMirror> {
+  return start(large, { maxSize: `${Math.ceil(used / mebibyte) + 1}MiB` });
+}
+
+async function measureKills(used: number): Promise<Measured> {
+  return measureCrash(() => startFull(used), { registry, signal });
+}
+
 async function measureEvicting(used: number): Promise<Measured> {
-  await using mirror = await start(large, { maxSize: `${Math.ceil(used / mebibyte) + 1}MiB` });
+  await using mirror = await startFull(used);
   await untilQuiet(mirror.pid, signal);
   const evicting = await measureEviction(mirror, { registry, signal });
   const memory = { what: 'peak memory with evictions: MiB', measured: await mibOf(mirror), limit: 300 };

@@ -151,7 +151,8 @@ export async function measureEviction(
   };
 }
 
-async function metric(managementUrl: string, pattern: RegExp): Promise<number> {
+/** The value of a metric, 0 if there is none. */
+export async function metric(managementUrl: string, pattern: RegExp): Promise<number> {
   const ask = () => fetch(`${managementUrl}/metrics`);
   // The mirror may be closing the connection, which was idle meanwhile.
   const answer = await ask().catch(ask);
