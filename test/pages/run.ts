@@ -71,11 +71,13 @@ async function checkLooks(browser: Browser, mirror: ExampleMirror): Promise<void
   }
 }
 
-/** Small ones of what README and docs show. */
+/** What README.md and docs/pages.md show. */
+const pictured: ReadonlySet<string> = new Set(['overview-light', 'overview-dark', 'image-light']);
+
 async function writeImage(page: Page, name: string, { scheme, width }: (typeof looks)[number]): Promise<void> {
-  if (!['overview', 'browse', 'image', 'start'].includes(name) || width > 2000) return;
-  const path = join(images, `${name}-${scheme}-${width > 400 ? 'desktop' : 'phone'}.png`);
+  if (!pictured.has(`${name}-${scheme}`) || width !== looks[0].width) return;
   await mkdir(images, { recursive: true });
+  const path = join(images, `${name}-${scheme}-desktop.png`);
   await page.screenshot({ path, scale: 'css', clip: { x: 0, y: 0, width, height: 620 } });
 }
 
