@@ -32,7 +32,7 @@ const errorRatio = (window: string): RecordingRule => ({
 });
 
 /** What the dashboard and the alerts compute again and again. */
-export const recordingRules: readonly RecordingRule[] = [
+const recordingRules: readonly RecordingRule[] = [
   hitRatio('5m'),
   hitRatio('6h'),
   {

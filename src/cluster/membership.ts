@@ -30,7 +30,7 @@ export interface MembershipDeps {
 
 const usualTimes: MembershipTimes = { beatMs: 3_000, lifetimeMs: 10_000 };
 /** More are not known to each other. */
-export const maxReplicas = 1_000;
+const maxReplicas = 1_000;
 
 /** An id that no other process has, with the name that an operator gave. Ids have no spaces. */
 export function newReplicaId(name: string | undefined): string {

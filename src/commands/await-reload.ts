@@ -131,7 +131,7 @@ async function stateOf(
 }
 
 /** The state in the body of `/readyz`. Pure. */
-export function stateIn(body: string, sha256: string): MirrorState {
+function stateIn(body: string, sha256: string): MirrorState {
   const config = parseJsonObject(body)?.['config'];
   const { sha256: used, refused, needRestart } = isJsonObject(config) ? config : {};
   if (refused === sha256) return { kind: 'refused-it' };

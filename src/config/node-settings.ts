@@ -6,7 +6,7 @@ import { count, word } from './sections/values.ts';
 const containerdFolder = '/etc/containerd/certs.d';
 
 /** Where the files of a runtime are, if its administrator has not moved them. */
-export const usualFolders = {
+const usualFolders = {
   containerd: containerdFolder,
   crio: '/etc/containers/registries.conf.d',
   k3s: '/etc/rancher/k3s',

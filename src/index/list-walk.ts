@@ -84,7 +84,7 @@ export function positionOfRepository(found: ListedRepository, { by }: ListOrder)
   return { value: valueOf(found, by), name: repositoryKey(found.repositoryId) };
 }
 
-export function positionOfTag(found: ListedTag, { by }: ListOrder): ListPosition {
+function positionOfTag(found: ListedTag, { by }: ListOrder): ListPosition {
   const { repositoryId, tag, digest } = found;
   const value = valueOf(found, by);
   return { value, ...(by !== 'name' && { digest }), name: repositoryKey(repositoryId), tag };

@@ -93,7 +93,7 @@ export function certsFolder(): string {
   return process.env['CLUSTER_CERTS_D'] ?? '/etc/containerd/certs.d';
 }
 
-export async function nodeAddress(stage: Stage): Promise<string> {
+async function nodeAddress(stage: Stage): Promise<string> {
   const path = '{.items[0].status.addresses[?(@.type=="InternalIP")].address}';
   const { stdout } = await stage.cluster.kubectl(['get', 'nodes', '--output', `jsonpath=${path}`]);
   return stdout.trim().split(' ')[0] ?? '';

@@ -99,7 +99,7 @@ export function inUrl(address: string): string {
 }
 
 /** The chart's name of a release that contains the chart's name. */
-export function serviceOf(release: string): string {
+function serviceOf(release: string): string {
   return release;
 }
 

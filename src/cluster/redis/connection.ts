@@ -41,7 +41,7 @@ export interface RedisCommands {
 }
 
 /** The most commands of one batch. */
-export const maxBatch = 1_000;
+const maxBatch = 1_000;
 /** The most commands that wait for a reply; beyond that a command fails at once. A batch counts as one. */
 export const maxPending = 4_096;
 

@@ -81,7 +81,7 @@ async function sourceOf({ archive, stdin }: ImportOptions) {
 }
 
 /** Pure. */
-export function importedText({ images, written, bytes, present }: ImportAnswer): string {
+function importedText({ images, written, bytes, present }: ImportAnswer): string {
   const rows = images.map(({ image, problem, manifests, blobs }) => [
     image,
     problem ?? `imported, ${countText(manifests)} manifests, ${countText(blobs)} blobs`,

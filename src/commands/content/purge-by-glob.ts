@@ -58,7 +58,7 @@ function knownAnswer(answer: unknown): GlobPurgeAnswer {
 }
 
 /** Pure. */
-export function purgedByGlobText({ dryRun, repositories, removed, items, refused, refusals }: GlobPurgeAnswer): string {
+function purgedByGlobText({ dryRun, repositories, removed, items, refused, refusals }: GlobPurgeAnswer): string {
   if (repositories === 0) return 'nothing of this is cached\n';
   const row = (name: string, { tags, manifests, blobs, bytes }: GlobPurgeAnswer['removed']) => [
     name,

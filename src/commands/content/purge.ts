@@ -54,7 +54,7 @@ export function targetIn(image: string, { allTags }: { readonly allTags: boolean
 }
 
 /** Pure. */
-export function purgedText({ dryRun, repository, removed, kept, tags }: PurgeAnswer): string {
+function purgedText({ dryRun, repository, removed, kept, tags }: PurgeAnswer): string {
   const { manifests, blobs, bytes } = removed;
   const named = tags.length > 0 && tags.length <= 10 ? ` (${tags.join(', ')})` : '';
   return alignedLines([

@@ -64,7 +64,7 @@ export function isWhole({ state, verified, problemList }: Job): boolean {
 }
 
 /** Pure. */
-export function verifiedText({ state, done, bytes, verified, problems, problemList }: Job): string {
+function verifiedText({ state, done, bytes, verified, problems, problemList }: Job): string {
   const { damaged = 0, missing = 0, unreadable = 0, refetched = 0 } = verified ?? {};
   const rows = [
     ...(state === 'done' ? [] : [[state, 'not all was verified']]),

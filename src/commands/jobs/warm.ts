@@ -94,7 +94,7 @@ function reportOf(jobs: readonly Job[]) {
 }
 
 /** Pure. */
-export function summaryText(jobs: readonly Job[]): string {
+function summaryText(jobs: readonly Job[]): string {
   const { images, problems, problemCount } = reportOf(jobs);
   const ofState = (wanted: string) => images.filter(({ state }) => state === wanted).length;
   const sumOf = (part: 'fetched' | 'present') => {

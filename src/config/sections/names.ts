@@ -74,7 +74,7 @@ export function origin() {
  * Adds the brackets of an IPv6 address: `http://${env:POD_IP}:5002` is `http://fd00::7:5002` in a pod with such an address. What follows the
  * last colon is the port, if the rest is an address. Pure.
  */
-export function withBrackets(url: string): string {
+function withBrackets(url: string): string {
   const [, scheme = '', authority = '', slash = ''] = /^(https?:\/\/)([0-9A-Fa-f:.]+)(\/?)$/i.exec(url) ?? [];
   const [, address = '', port = ''] = /^(.+):([0-9]{1,5})$/.exec(authority) ?? [];
   if (isIPv6(address)) return `${scheme}[${address}]:${port}${slash}`;

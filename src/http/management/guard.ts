@@ -59,7 +59,7 @@ export function requireVisitor(
 }
 
 /** `localhost`, an IP address, or a known name; the port does not matter. Pure. */
-export function isKnownHost(host: string | undefined, names: ReadonlySet<string>): boolean {
+function isKnownHost(host: string | undefined, names: ReadonlySet<string>): boolean {
   const url = host === undefined || /[/?#@\\\s]/.test(host) ? null : URL.parse(`http://${host}`);
   if (url === null || host === '') return false;
   const name = withoutBrackets(url.hostname);
@@ -73,7 +73,7 @@ interface Site {
 }
 
 /** Whether a request is not from a page, or from one of this listener; a proxy before it may add TLS. Pure. */
-export function isOwnSite({ host, origin, site }: Site): boolean {
+function isOwnSite({ host, origin, site }: Site): boolean {
   if (site !== undefined && site !== 'same-origin' && site !== 'none') return false;
   return origin === undefined || origin === `http://${host}` || origin === `https://${host}`;
 }
@@ -101,7 +101,7 @@ export function tokenUnreadable(cause: unknown): never {
 }
 
 /** Undefined if none is needed. Pure. */
-export function whyTokenIsNeeded({ method, host }: { readonly method: string; readonly host: string }) {
+function whyTokenIsNeeded({ method, host }: { readonly method: string; readonly host: string }) {
   if (!isLoopback(host)) return 'a listener that is not on a loopback address';
   return method === 'GET' || method === 'HEAD' ? undefined : 'changing something';
 }

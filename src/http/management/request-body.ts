@@ -3,7 +3,7 @@ import { parseJson } from '../../oci/json.ts';
 import { hasBody, Problem } from './problems.ts';
 
 /** The largest body of a request to the API. */
-export const maxBodyBytes = 64 * 1024;
+const maxBodyBytes = 64 * 1024;
 const arrivesWithinMs = 10_000;
 
 /** Bodies that arrive at the same time, of at most 64 KiB each. Who sends one need not have shown a token. */

@@ -48,7 +48,7 @@ export function withoutContent(digest: Digest, onlyUnseen = false): Buffer {
   return Buffer.concat([Buffer.from('D'), byte(onlyUnseen ? 1 : 0), digestKey(digest)]);
 }
 
-export function withoutNames(parent: Digest): Buffer {
+function withoutNames(parent: Digest): Buffer {
   return Buffer.concat([Buffer.from('X'), digestKey(parent)]);
 }
 

@@ -264,7 +264,7 @@ export interface KeepRules {
 }
 
 /** Updates which links are kept, if `storage.keep` changed since the index was written. To be called in a transaction. */
-export function applyKeep(database: DatabaseSync, { keep, isKept }: KeepRules): void {
+function applyKeep(database: DatabaseSync, { keep, isKept }: KeepRules): void {
   const text = JSON.stringify(keep);
   if (textIn(database.prepare('SELECT keep FROM state').get() ?? {}, 'keep') === text) return;
   const repositories = database.prepare('SELECT name, kept FROM repositories').all();

@@ -221,7 +221,7 @@ export interface EndedDownload extends DownloadEnd {
  * @returns undefined if the store has no room: then the sources' answer is relayed.
  * @throws what opening the sources throws.
  */
-export async function downloadBlob(run: Run, steps: DownloadSteps): Promise<EndedDownload | undefined> {
+async function downloadBlob(run: Run, steps: DownloadSteps): Promise<EndedDownload | undefined> {
   const { order } = run;
   const { digest } = order;
   await using held = new AsyncDisposableStack();

@@ -85,7 +85,7 @@ export class StoreMeter {
  * What evicting everything would free. The records that no index counts leave with their repositories, and so do the folders: their bytes
  * count, but not their inodes, of which a disk may have very few. Pure.
  */
-export function evictableUse(totals: Totals, others: DiskUse): DiskUse {
+function evictableUse(totals: Totals, others: DiskUse): DiskUse {
   const { diskBytes, keptBytes, records, manifests, blobs } = totals;
   return { bytes: diskBytes - keptBytes + records * blockBytes + others.bytes, files: manifests + blobs + records };
 }

@@ -27,7 +27,7 @@ export interface ProcessArchivesDeps {
 }
 
 /** Of each kind, at the same time. */
-export const mostArchives = 4;
+const mostArchives = 4;
 const defaultIdleMs = 60_000;
 const mostMissing = 100;
 

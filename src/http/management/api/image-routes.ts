@@ -66,7 +66,7 @@ const config = z.strictObject({
   history: z.array(step).describe(`At most 200. ${asSaid}`),
 });
 
-export const platformImage = z.strictObject({
+const platformImage = z.strictObject({
   ...manifest,
   platform: z.string().optional().describe('Such as `linux/arm64/v8`, if it is known.'),
   artifactType: z.string().optional(),

@@ -123,7 +123,7 @@ export function findRoute<Found extends DescribedRoute>(
 }
 
 /** The parameters in a path, decoded; undefined if it is not one of the template. Pure. */
-export function parametersIn(template: string, path: string): Readonly<Record<string, string>> | undefined {
+function parametersIn(template: string, path: string): Readonly<Record<string, string>> | undefined {
   const [wanted, given] = [template.split('/'), path.split('/')];
   if (wanted.length !== given.length) return undefined;
   const parameters: Record<string, string> = {};

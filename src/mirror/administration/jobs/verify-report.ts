@@ -40,7 +40,7 @@ export interface VerifyProgress {
 }
 
 /** More than this is no damage that fetching content again mends: the rest is only counted. */
-export const mostLost = 10_000;
+const mostLost = 10_000;
 
 /** What becomes of a verification, while it runs. */
 export class VerifyReport {

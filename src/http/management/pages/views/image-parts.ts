@@ -41,7 +41,7 @@ ${table<LayerRow>({
 }
 
 /** A step of the history that made a layer belongs to the next one. Pure. */
-export function layerRows({
+function layerRows({
   layers,
   configuration,
 }: Pick<PlatformImage, 'layers' | 'configuration'>): readonly LayerRow[] {
