@@ -33,7 +33,7 @@ function withKeys(found: string, text: string): Merged {
   const expected = { ...has };
   for (const [key, entries] of Object.entries(wanted)) {
     const former = has[key] ?? [];
-    if (!Array.isArray(former) || !Array.isArray(entries)) return { conflict: `its "${key}" is no list` };
+    if (!isList(former) || !isList(entries)) return { conflict: `its "${key}" is no list` };
     const missing = entries.filter((entry) => !former.some((one) => isSameAddress(one, entry)));
     if (missing.length === 0) continue;
     expected[key] = [...missing, ...former];
@@ -55,6 +55,10 @@ function objectIn(text: string): Record<string, unknown> | undefined {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isList(value: unknown): value is readonly unknown[] {
+  return Array.isArray(value);
 }
 
 /** dockerd takes the address of a mirror with and without a slash at its end for the same. */

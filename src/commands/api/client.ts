@@ -151,10 +151,11 @@ function unreachable(url: string, cause: unknown, signal?: AbortSignal): never {
 
 /** The body of an answer. What listens there need not be a mirror. @throws if it is longer. */
 export async function boundedText({ body }: Response, maxBytes: number): Promise<string> {
+  const pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array> = body ?? [];
   const decoder = new TextDecoder();
   let text = '';
-  for await (const chunk of body ?? []) {
-    text += decoder.decode(chunk, { stream: true });
+  for await (const piece of pieces) {
+    text += decoder.decode(piece, { stream: true });
     if (text.length > maxBytes) throw new Error('its answer is too long');
   }
   return text;

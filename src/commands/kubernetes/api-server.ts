@@ -81,9 +81,10 @@ async function read(file: string): Promise<string> {
 
 /** @throws ApiServerFailure if it is longer. */
 async function readAtMost(answer: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const arriving: AsyncIterable<Buffer> = answer; // It has no encoding.
   const pieces: Buffer[] = [];
   let bytes = 0;
-  for await (const piece of answer) {
+  for await (const piece of arriving) {
     pieces.push(piece);
     bytes += piece.byteLength;
     if (bytes > maxBytes) throw new ApiServerFailure(`the API server answered with more than ${maxBytes} bytes`);

@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import { parseJsonObject } from '../../oci/json.ts';
 
 /** A place in the log of events. */
 export interface Position {
@@ -54,8 +55,7 @@ export function isBefore(one: Position, other: Position): boolean {
 function eventIn(line: string): Omit<LoggedEvent, 'position' | 'end'> | undefined {
   const [checksum, json] = [line.slice(0, 8), line.slice(9)];
   if (line[8] !== ' ' || checksum !== checksumOf(json)) return undefined;
-  const value: unknown = JSON.parse(json); // Its checksum is right.
-  const { id, type, time }: Readonly<Record<string, unknown>> = Object(value);
+  const { id, type, time } = parseJsonObject(json) ?? {}; // Its checksum is right.
   if (typeof id !== 'string' || typeof type !== 'string' || typeof time !== 'string') return undefined;
   return { id, type, timeMs: Date.parse(time), json };
 }

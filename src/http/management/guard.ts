@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
-import type { Context, Middleware } from 'koa';
 import { withoutBrackets } from '../../oci/reference.ts';
+import type { Handler, HttpContext } from '../server/context.ts';
 import { SecretCheck } from '../siblings/secret-check.ts';
 import { Problem } from './problems.ts';
 
@@ -18,7 +18,7 @@ export interface GuardDeps {
  * Refuses requests to the management API that its operator did not send: under a foreign host name (DNS rebinding), from another site, or
  * without the token. Only reading needs no token, and only while the listener is on a loopback address.
  */
-export function guard(deps: GuardDeps): Middleware {
+export function guard(deps: GuardDeps): Handler {
   const requireKnownHost = hostCheck(deps);
   return async (ctx, next) => {
     const { host, origin, 'sec-fetch-site': site } = ctx.req.headers;
@@ -78,7 +78,7 @@ function isOwnSite({ host, origin, site }: Site): boolean {
   return origin === undefined || origin === `http://${host}` || origin === `https://${host}`;
 }
 
-async function requireToken(ctx: Context, { host, readToken }: GuardDeps): Promise<void> {
+async function requireToken(ctx: HttpContext, { host, readToken }: GuardDeps): Promise<void> {
   const given = ctx.req.headers.authorization;
   const needed = whyTokenIsNeeded({ method: ctx.method, host });
   if (given === undefined && needed === undefined) return;

@@ -1,5 +1,6 @@
 import Router from '@koa/router';
-import Koa, { type Middleware } from 'koa';
+import Koa from 'koa';
+import type { Handler } from '../server/context.ts';
 import type { Connections } from '../server/connections.ts';
 import { type ApiDeps, managementApi } from './api/api.ts';
 import { reportUnlessDisconnected } from '../middleware/errors.ts';
@@ -65,7 +66,7 @@ export function createManagementApp(deps: ManagementDeps): Koa {
 const probes: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 
 /** Above the limit of connections only probes are answered: a flood must not get the process restarted. */
-function refuseSurplus({ connections, onRefused, report }: ManagementDeps): Middleware {
+function refuseSurplus({ connections, onRefused, report }: ManagementDeps): Handler {
   const problems = answerProblems(report);
   return (ctx, next) => {
     if (!connections.isSurplus(ctx.req.socket)) return next();

@@ -1,4 +1,4 @@
-import type { Context, Middleware } from 'koa';
+import type { Handler, HttpContext } from '../server/context.ts';
 
 /** The kinds of problems. `type` of the body is `/problems/` and the kind. */
 export type ProblemKind =
@@ -68,7 +68,7 @@ export class Problem extends Error {
 }
 
 /** Answers every error of what follows with problem details. An unexpected error is a bug: it is answered 500, and reported. */
-export function answerProblems(report: (bug: unknown) => void): Middleware {
+export function answerProblems(report: (bug: unknown) => void): Handler {
   return async (ctx, next) => {
     try {
       await next();
@@ -79,7 +79,7 @@ export function answerProblems(report: (bug: unknown) => void): Middleware {
   };
 }
 
-function writeProblem(ctx: Context, { kind, message, options }: Problem): void {
+function writeProblem(ctx: HttpContext, { kind, message, options }: Problem): void {
   const { status, title } = kinds[kind];
   // What is left of a body is not read.
   if (hasBody(ctx.req.headers)) ctx.set('Connection', 'close');

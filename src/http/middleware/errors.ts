@@ -1,9 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { TLSSocket } from 'node:tls';
-import Koa, { type Context } from 'koa';
+import Koa from 'koa';
 import { RememberedNotFound } from '../../mirror/concurrency/remembered.ts';
 import { OciError, UpstreamError } from '../../oci/errors.ts';
 import { commonHeaders } from '../response/content-response.ts';
+import type { HttpContext } from '../server/context.ts';
 import { ClientLeft, type ExchangeState, type RegistryContext, type Step } from '../server/exchange.ts';
 
 /** Retry-After for clients, when the upstream sent none. */
@@ -75,7 +76,7 @@ function bodyOf(error: unknown): { code: string; message: string; detail?: unkno
  */
 export function reportUnlessDisconnected(
   report: (bug: unknown) => void,
-): (error: unknown, ctx?: Pick<Context, 'req'>) => void {
+): (error: unknown, ctx?: Pick<HttpContext, 'req'>) => void {
   return (error, ctx) => {
     if (ctx?.req.socket.destroyed !== true) report(error);
   };

@@ -1,9 +1,9 @@
 import type { ServerResponse } from 'node:http';
-import type { Context } from 'koa';
 import type { CacheWord } from '../../mirror/ports/cache-status.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { UpstreamError } from '../../oci/errors.ts';
+import type { Handler, HttpContext } from './context.ts';
 
 /** The place of an item in a {@link LinkedList}. */
 export class Link<Item> {
@@ -203,10 +203,10 @@ export interface ExchangeState {
 }
 
 /** A Koa context after the access log made its exchange. */
-export type RegistryContext = Context & { state: ExchangeState };
+export type RegistryContext = HttpContext & { state: ExchangeState };
 
-/** A middleware that returns a promise only if something must be waited for. */
-export type Step = (ctx: RegistryContext, next: () => Promise<void> | void) => Promise<void> | void;
+/** A middleware of the registry. */
+export type Step = Handler<ExchangeState>;
 
 /** containerd gives up when headers take longer than 30 s (containerd #13164): it must have an answer, or an error, before. */
 const requestDeadlineMs = 25_000;

@@ -1,6 +1,6 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type Koa from 'koa';
 import { maxHeaders } from '../middleware/request-checks.ts';
@@ -101,7 +101,7 @@ export class Listener {
     this.#server.on('clientError', (error, socket) => broken.refuse(error, socket));
     // Disconnects clients that do not read their response, but not those that wait for the mirror. Node itself ends slow headers.
     this.#server.timeout = options.idleTimeoutMs;
-    this.#server.on('timeout', (socket) => {
+    this.#server.on('timeout', (socket: Socket) => {
       if (socket.writableLength > 0) {
         options.onCut?.('slow_client');
         this.#connections.reset(socket);

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import type { Middleware } from 'koa';
 import { OciError } from '../../oci/errors.ts';
+import type { Handler } from '../server/context.ts';
 
 /** The bearer secrets that siblings may send. Two while they are rotated. */
 export interface SiblingSecrets {
@@ -35,7 +35,7 @@ export class SecretCheck {
  * Refuses requests without an accepted secret: 401 without a challenge. The connection is closed, so that guessing costs one connection a
  * guess. To be used before anything of the request is looked at.
  */
-export function requireSecret(check: Pick<SecretCheck, 'accepts'>): Middleware {
+export function requireSecret(check: Pick<SecretCheck, 'accepts'>): Handler {
   return (ctx, next) => {
     if (check.accepts(bearerOf(ctx.req))) return next();
     ctx.set('Connection', 'close');

@@ -3,10 +3,12 @@ import { type ServedBlob, UnreadableContent } from '../../mirror/blobs/served-bl
 import type { HeldOptions } from '../../mirror/blobs/held-blobs.ts';
 import type { HeldContent, NamedRepository } from '../../mirror/held-content.ts';
 import type { Clock } from '../../mirror/ports/clock.ts';
+import type { SiblingContentKind } from '../../mirror/ports/observer.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { OciError } from '../../oci/errors.ts';
 import type { SatisfiableRange } from '../../oci/range.ts';
-import type { RegistryContext } from '../server/exchange.ts';
+import type { HttpContext } from '../server/context.ts';
+import type { ExchangeState, RegistryContext } from '../server/exchange.ts';
 import { type ReadBuffers, sendStretch } from '../response/body-pump.ts';
 import { type LargeBodies, largeBytes } from '../response/memory-bodies.ts';
 import {
@@ -31,15 +33,22 @@ export interface SiblingAnswersDeps {
 /** A sibling gives up a replica that sends nothing for five seconds. */
 const usuallyEveryMs = 2_000;
 
+export interface SiblingState extends ExchangeState {
+  siblingKind?: SiblingContentKind;
+}
+
 /** @throws OciError for what is not here, and for what is no request of a sibling. */
-export async function answerSibling(ctx: RegistryContext, deps: SiblingAnswersDeps): Promise<void> {
+export async function answerSibling(
+  ctx: HttpContext & { state: SiblingState },
+  deps: SiblingAnswersDeps,
+): Promise<void> {
   if (ctx.method !== 'GET') {
     ctx.set('Allow', 'GET');
     throw new OciError('UNSUPPORTED', 'siblings only read');
   }
   const resource = parseSiblingPath(ctx.req.url ?? '');
   if (!resource) throw notHere();
-  ctx.state['siblingKind'] = resource.kind;
+  ctx.state.siblingKind = resource.kind;
   await answerResource(ctx, deps, resource);
 }
 

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
-import Koa, { type Middleware } from 'koa';
+import Koa from 'koa';
 import type { Memory } from '../../mirror/ports/memory.ts';
-import type { Observer, SiblingContentKind, SiblingServedOutcome } from '../../mirror/ports/observer.ts';
+import type { Observer, SiblingServedOutcome } from '../../mirror/ports/observer.ts';
 import type { Tracing } from '../../mirror/ports/tracing.ts';
 import { answerErrors, reportUnlessDisconnected } from '../middleware/errors.ts';
 import {
@@ -11,10 +11,11 @@ import {
   refuseOverload,
 } from '../middleware/request-checks.ts';
 import { servedRequest } from '../middleware/traced-request.ts';
-import { Exchange, type ExchangeState, RequestDeadline } from '../server/exchange.ts';
+import type { Handler } from '../server/context.ts';
+import { Exchange, RequestDeadline } from '../server/exchange.ts';
 import { LargeBodies } from '../response/memory-bodies.ts';
 import { requireSecret, type SecretCheck } from './secret-check.ts';
-import { answerSibling, type SiblingAnswersDeps } from './sibling-answers.ts';
+import { answerSibling, type SiblingAnswersDeps, type SiblingState } from './sibling-answers.ts';
 
 export interface SiblingAppDeps extends Omit<SiblingAnswersDeps, 'large'> {
   readonly secrets: Pick<SecretCheck, 'accepts'>;
@@ -27,10 +28,6 @@ export interface SiblingAppDeps extends Omit<SiblingAnswersDeps, 'large'> {
 }
 
 const messages = { connections: 'too many connections', requests: 'too many requests' };
-
-interface SiblingState extends ExchangeState {
-  siblingKind?: SiblingContentKind;
-}
 
 /** The Koa app that other replicas read from, with its middleware in order. Nothing of a request is looked at before its secret. */
 export function createSiblingApp(deps: SiblingAppDeps): Koa<SiblingState> {
@@ -50,7 +47,7 @@ export function createSiblingApp(deps: SiblingAppDeps): Koa<SiblingState> {
 }
 
 /** Begins the exchange of every request, and counts it when the answer has ended. */
-function recordRequests({ observer }: Pick<SiblingAppDeps, 'observer'>): Middleware<SiblingState> {
+function recordRequests({ observer }: Pick<SiblingAppDeps, 'observer'>): Handler<SiblingState> {
   const deadline = new RequestDeadline();
   return (ctx, next) => {
     const { res } = ctx;
@@ -64,7 +61,7 @@ function recordRequests({ observer }: Pick<SiblingAppDeps, 'observer'>): Middlew
   };
 }
 
-function traceRequests({ serve }: Pick<Tracing, 'serve'>): Middleware<SiblingState> {
+function traceRequests({ serve }: Pick<Tracing, 'serve'>): Handler<SiblingState> {
   return (ctx, next) => {
     const { req, res } = ctx;
     return serve(servedRequest(req, { from: 'sibling', client: req.socket.remoteAddress }), (span) => {

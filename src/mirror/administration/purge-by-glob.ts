@@ -107,7 +107,7 @@ export class PurgeByGlob {
   }
 
   /** Those that the index names, then those of which only an earlier purge knows that something is left. */
-  async *#matching(glob: ImageGlob, { signal }: Waiting): AsyncGenerator<RepositoryId | 'unreadable'> {
+  async *#matching(glob: ImageGlob, { signal }: Waiting): AsyncGenerator<RepositoryId | 'unreadable', void, void> {
     const { matchesRepository } = glob;
     const unfinished = new Set(this.#deps.purge.unfinished(kindOf(glob)).map(repositoryKey));
     for (let last = '', isLast = false; !isLast; ) {

@@ -6,20 +6,24 @@ export const lifetimeFactorWhenLow = 10;
 /** A report expires after this time, if it names no window. */
 const defaultWindowSeconds = 6 * 3_600;
 
+interface SeenReport extends RateLimitReport {
+  readonly atMs: number;
+}
+
 /**
  * The last rate limit report of every account. While all accounts of an upstream have less than a tenth left, cached tags are revalidated
  * a tenth as often: a tag that moved costs a pull, and the remaining pulls are for images that are not cached yet.
  */
 export class RateLimits {
   readonly #clock: Clock;
-  readonly #seen = new Map<string, Map<string, RateLimitReport & { readonly atMs: number }>>();
+  readonly #seen = new Map<string, Map<string, SeenReport>>();
 
   constructor({ clock }: { readonly clock: Clock }) {
     this.#clock = clock;
   }
 
   record(report: RateLimitReport): void {
-    const accounts = this.#seen.get(report.upstream) ?? new Map();
+    const accounts = this.#seen.get(report.upstream) ?? new Map<string, SeenReport>();
     accounts.set(report.account, { ...report, atMs: this.#clock.monotonicMs() });
     this.#seen.set(report.upstream, accounts);
   }

@@ -178,8 +178,8 @@ function takenNow(body: Readable, togetherBytes: number): Taken {
   const pieces: Uint8Array[] = [];
   let bytes = 0;
   while (bytes < togetherBytes && !body.destroyed) {
-    const piece: Uint8Array | null = body.read();
-    if (piece === null) break;
+    const piece: unknown = body.read();
+    if (!(piece instanceof Uint8Array)) break;
     pieces.push(piece);
     bytes += piece.byteLength;
   }

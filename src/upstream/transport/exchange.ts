@@ -193,7 +193,7 @@ class Exchanging implements Dispatcher.DispatchHandler {
   };
 
   readonly #onAbort = () => {
-    const { reason }: { reason: unknown } = this.#options.signal;
+    const reason: unknown = this.#options.signal.reason;
     this.#fail(reason instanceof Error ? reason : new Error('aborted', { cause: reason }));
   };
 

@@ -99,7 +99,7 @@ const bytesAtOnce = 64 * 1024;
 
 /** A tar that arrives. Its entries are to be read in order, each body before the next entry. */
 export class ArrivingTar {
-  readonly #chunks: AsyncIterator<unknown>;
+  readonly #chunks: AsyncIterator<unknown, unknown>;
   readonly #options: UnpackOptions;
   readonly #slow = new AbortController();
   readonly #rate: RateWatch;

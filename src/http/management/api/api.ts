@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
-import type { Context, Middleware } from 'koa';
+import type { Handler, HttpContext } from '../../server/context.ts';
 import { guard, type GuardDeps } from '../guard.ts';
 import { maxArriving, maxRunning, readJsonBody, RequestLimit, requireType } from '../request-body.ts';
 import { answerProblems, hasBody, Problem } from '../problems.ts';
@@ -18,10 +18,10 @@ const place = '/api/';
 const usuallyRecheckMs = 15_000;
 
 /** Answers the requests below `/api/`, and lets all others pass. */
-export function managementApi(deps: ApiDeps): Middleware {
+export function managementApi(deps: ApiDeps): Handler {
   const [problems, guarded] = [answerProblems(deps.report), guard(deps)];
   const limits = { arriving: new RequestLimit(maxArriving), running: new RequestLimit(maxRunning) };
-  const answered = async (ctx: Context) => {
+  const answered = async (ctx: HttpContext) => {
     const value = await answer(ctx, limits, deps.administration);
     if (!(value instanceof Readable)) return;
     stream(ctx, value);
@@ -33,7 +33,11 @@ export function managementApi(deps: ApiDeps): Middleware {
 type Limits = Readonly<Record<'arriving' | 'running', RequestLimit>>;
 
 /** A body that does not arrive keeps no other request waiting. */
-async function answer(ctx: Context, { arriving, running }: Limits, administration: Administration): Promise<unknown> {
+async function answer(
+  ctx: HttpContext,
+  { arriving, running }: Limits,
+  administration: Administration,
+): Promise<unknown> {
   const { route, path } = findRoute(routes, ctx.method, ctx.path);
   const query = Object.fromEntries(new URLSearchParams(ctx.querystring));
   const hasJson = route.takes === undefined && hasBody(ctx.req.headers);
@@ -49,7 +53,7 @@ async function answer(ctx: Context, { arriving, running }: Limits, administratio
 }
 
 /** A stream that is destroyed cuts the answer. */
-function stream(ctx: Context, body: Readable): void {
+function stream(ctx: HttpContext, body: Readable): void {
   ctx.set('X-Accel-Buffering', 'no');
   body.once('close', () => {
     if (!body.readableEnded) ctx.res.destroy();

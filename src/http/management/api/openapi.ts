@@ -51,7 +51,10 @@ function operationIdOf({ method, path }: DescribedRoute): string {
   return [method, ...words.map((word) => `${word.charAt(0).toUpperCase()}${word.slice(1)}`)].join('');
 }
 
-function parametersOf(schema: z.ZodObject, place: 'path' | 'query'): readonly Json[] {
+function parametersOf(
+  schema: z.ZodObject<Readonly<Record<string, z.ZodType>>>,
+  place: 'path' | 'query',
+): readonly Json[] {
   return Object.entries(schema.shape).map(([name, field]) => {
     const { description, ...rest } = jsonOf(z.strictObject({ [name]: field })).properties?.[name] ?? {};
     const required = place === 'path' || !z.strictObject({ [name]: field }).safeParse({}).success;

@@ -3,6 +3,9 @@ import { z } from 'zod';
 /** The longest position in a list: a host, a repository, a tag, a digest and what JSON adds. */
 const longestCursor = 1_600;
 
+/** Its version, and the position. */
+const writtenCursor = z.tuple([z.literal(1), z.string()]);
+
 /** A position in a list as clients get it: opaque, so that what it holds may change. Pure. */
 export function cursorOf(position: string): string {
   return Buffer.from(JSON.stringify([1, position])).toString('base64url');
@@ -10,9 +13,8 @@ export function cursorOf(position: string): string {
 
 function positionIn(cursor: string): string | undefined {
   try {
-    const value: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString());
-    const [version, position]: readonly unknown[] = Array.isArray(value) ? value : [];
-    return version === 1 && typeof position === 'string' ? position : undefined;
+    const [, position] = writtenCursor.parse(JSON.parse(Buffer.from(cursor, 'base64url').toString()));
+    return position;
   } catch {
     return undefined;
   }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { Context } from 'koa';
+import type { Handler } from '../../server/context.ts';
 
 /** Of every page: nothing but the files of this listener, and no script or style in the page itself. */
 export const pageHeaders = {
@@ -23,7 +23,7 @@ interface Asset {
 }
 
 /** Answers what pages are made with, below `/pages/`. The files are those of the package, and small; they are read once. */
-export function pageAssets(): (ctx: Context, next: () => Promise<void> | void) => Promise<void> | void {
+export function pageAssets(): Handler {
   const assets = new Map(Object.entries(types).map(([file, type]) => [`${folder}${file}`, assetIn(file, type)]));
   return (ctx, next) => {
     const asset = assets.get(ctx.path);

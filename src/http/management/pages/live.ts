@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { Context } from 'koa';
+import type { HttpContext } from '../../server/context.ts';
 import { Problem } from '../problems.ts';
 import type { Html } from './html.ts';
 
@@ -49,7 +49,7 @@ export class Live {
   }
 
   /** @throws Problem when there are too many listeners, or no more are taken. */
-  listen(ctx: Context): void {
+  listen(ctx: HttpContext): void {
     if (this.#isEnded || this.#listeners.size >= (this.#deps.most ?? mostListeners)) {
       throw new Problem('unavailable', 'too many pages are open', { headers: { 'Retry-After': '30' } });
     }

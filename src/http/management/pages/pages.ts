@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { Context, Middleware } from 'koa';
+import type { Handler, HttpContext } from '../../server/context.ts';
 import type { Clock } from '../../../mirror/ports/clock.ts';
 import { type GuardDeps, hostCheck, requireVisitor } from '../guard.ts';
 import { headingOf, hasBody, Problem } from '../problems.ts';
@@ -58,7 +58,7 @@ export class ManagementPages {
   }
 
   /** Answers the paths of pages, and lets all others pass. */
-  middleware(): Middleware {
+  middleware(): Handler {
     const assets = pageAssets();
     return (ctx, next) => (isPagePath(ctx.path) ? assets(ctx, () => this.#answerSafely(ctx)) : next());
   }
@@ -69,7 +69,7 @@ export class ManagementPages {
   }
 
   /** A problem is a page as well. */
-  async #answerSafely(ctx: Context): Promise<void> {
+  async #answerSafely(ctx: HttpContext): Promise<void> {
     let session: Session | undefined;
     try {
       this.#requireKnownHost(ctx.req.headers.host);
@@ -82,7 +82,7 @@ export class ManagementPages {
     }
   }
 
-  async #answer(ctx: Context, session: Session | undefined): Promise<void> {
+  async #answer(ctx: HttpContext, session: Session | undefined): Promise<void> {
     const { host, readToken } = this.#deps;
     const isPost = ctx.method === 'POST';
     if (!isPost && ctx.method !== 'GET' && ctx.method !== 'HEAD') throw wrongMethod('GET, HEAD, POST');
@@ -102,7 +102,7 @@ export class ManagementPages {
   }
 
   /** @throws Problem */
-  async #view(ctx: Context, session: Session | undefined): Promise<Page> {
+  async #view(ctx: HttpContext, session: Session | undefined): Promise<Page> {
     const view = viewOf(ctx.path);
     if (view === undefined) throw new Problem('unknown-path', 'there is no such page');
     // Its form is of a session.
@@ -121,11 +121,15 @@ export class ManagementPages {
   }
 
   /** A form that does not arrive keeps no other request waiting. */
-  #form(ctx: Context): Promise<URLSearchParams> {
+  #form(ctx: HttpContext): Promise<URLSearchParams> {
     return this.#arriving.run(() => readForm(ctx.req));
   }
 
-  async #act(ctx: Context, session: Session | undefined, signing: Parameters<typeof signOut>[1]): Promise<FormAnswer> {
+  async #act(
+    ctx: HttpContext,
+    session: Session | undefined,
+    signing: Parameters<typeof signOut>[1],
+  ): Promise<FormAnswer> {
     const form = await this.#form(ctx);
     requireFormOf(session, form);
     if (ctx.path === '/logout') return signOut(ctx, signing);
@@ -139,7 +143,7 @@ export class ManagementPages {
     throw viewOf(ctx.path) ? wrongMethod('GET, HEAD') : new Problem('unknown-path', 'there is no such page');
   }
 
-  #write(ctx: Context, session: Session | undefined, answer: FormAnswer): void {
+  #write(ctx: HttpContext, session: Session | undefined, answer: FormAnswer): void {
     if (answer.kind === 'redirect') {
       ctx.set('Location', answer.to);
       ctx.status = 303;
@@ -153,7 +157,7 @@ export class ManagementPages {
     ctx.body = documentOf(page, { isPublic: false, formToken: session?.formToken, notice }).text;
   }
 
-  #answerProblem(ctx: Context, session: Session | undefined, error: unknown): void {
+  #answerProblem(ctx: HttpContext, session: Session | undefined, error: unknown): void {
     const { kind, message, options } =
       error instanceof Problem ? error : new Problem('internal-error', 'the log has the reason');
     if (hasBody(ctx.req.headers)) ctx.set('Connection', 'close');

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Context } from 'koa';
+import type { HttpContext } from '../../server/context.ts';
 import { SecretCheck } from '../../siblings/secret-check.ts';
 import { tokenUnreadable } from '../guard.ts';
 import { Problem } from '../problems.ts';
@@ -19,14 +19,14 @@ export type FormAnswer =
   | { readonly kind: 'page'; readonly page: Page };
 
 /** The session of a request, if it has one that holds. */
-export async function sessionOf(ctx: Context, sessions: Sessions): Promise<Session | undefined> {
+export async function sessionOf(ctx: HttpContext, sessions: Sessions): Promise<Session | undefined> {
   const id = sessionIdIn(ctx);
   return id === undefined ? undefined : sessions.find(id);
 }
 
 /** @throws Problem */
 export async function signIn(
-  ctx: Context,
+  ctx: HttpContext,
   form: URLSearchParams,
   { sessions, hasToken }: SignInDeps,
 ): Promise<FormAnswer> {
@@ -41,7 +41,7 @@ export async function signIn(
 }
 
 /** Ends the session of the browser. */
-export function signOut(ctx: Context, { sessions }: SignInDeps): FormAnswer {
+export function signOut(ctx: HttpContext, { sessions }: SignInDeps): FormAnswer {
   const id = sessionIdIn(ctx);
   if (id !== undefined) sessions.end(id);
   setCookie(ctx, '', 0);
@@ -57,17 +57,17 @@ export function requireFormOf(session: Session | undefined, form: URLSearchParam
 }
 
 /** A cookie holds for every port of a host, so its name has the port: two mirrors of one machine keep a session each. */
-function cookieName({ req }: Context): string {
+function cookieName({ req }: HttpContext): string {
   return `layerwell_${req.socket.localPort ?? 0}`;
 }
 
-function sessionIdIn(ctx: Context): string | undefined {
+function sessionIdIn(ctx: HttpContext): string | undefined {
   const wanted = cookieName(ctx);
   const pairs = (ctx.req.headers.cookie ?? '').split(';').map((pair) => pair.trim().split('='));
   return pairs.find(([name]) => name === wanted)?.[1];
 }
 
-function setCookie(ctx: Context, value: string, seconds: number): void {
+function setCookie(ctx: HttpContext, value: string, seconds: number): void {
   const secure = isBehindTls(ctx.req.headers) ? '; Secure' : '';
   ctx.set('Set-Cookie', `${cookieName(ctx)}=${value}; Path=/; Max-Age=${seconds}; HttpOnly; SameSite=Strict${secure}`);
 }

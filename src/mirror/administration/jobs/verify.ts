@@ -150,7 +150,10 @@ export class Verify {
 
   async *#digestsOf(scope: Exclude<VerifyScope, { kind: 'all' }>, report: VerifyReport): AsyncIterable<Digest> {
     const { index } = this.#deps;
-    if (scope.kind === 'image') return yield* this.#named(scope.digest, report);
+    if (scope.kind === 'image') {
+      yield* this.#named(scope.digest, report);
+      return;
+    }
     for (let after: Digest | undefined, isLast = false; !isLast; ) {
       const page = await index.links(scope.repositoryId, { after, limit: pageSize });
       if (page === undefined) return report.indexFailed(repositoryKey(scope.repositoryId));

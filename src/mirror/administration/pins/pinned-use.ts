@@ -55,7 +55,7 @@ async function* rootsOf(
   pins: PinSet,
   digests: readonly Digest[],
   { index }: Pick<PinnedUseDeps, 'index'>,
-): AsyncGenerator<Digest | 'unreadable'> {
+): AsyncGenerator<Digest | 'unreadable', void, void> {
   yield* digests;
   if (!pins.hasNames) return;
   for (let last = '', isLast = false; !isLast; ) {
@@ -71,7 +71,7 @@ async function* rootsIn(
   repositoryId: RepositoryId,
   pins: PinSet,
   index: PinnedUseDeps['index'],
-): AsyncGenerator<Digest | 'unreadable'> {
+): AsyncGenerator<Digest | 'unreadable', void, void> {
   const name = repositoryKey(repositoryId);
   if (pins.hasRepository(name)) {
     for (let after: Digest | undefined, isLast = false; !isLast; ) {

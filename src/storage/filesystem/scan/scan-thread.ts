@@ -18,13 +18,13 @@ export interface ScannedFiles {
   /** Relative to the storage path. */
   readonly paths: readonly string[];
   /** Bytes; NaN where it was not asked for, or could not be read. */
-  readonly sizes: Float64Array;
+  readonly sizes: Float64Array<ArrayBuffer>;
   /** When the files were written last, milliseconds; NaN likewise. */
-  readonly modifiedAtMs: Float64Array;
+  readonly modifiedAtMs: Float64Array<ArrayBuffer>;
   /** Undefined likewise. */
   readonly texts: readonly (string | undefined)[];
   /** Bytes of the manifest that a record is about, not verified; undefined likewise. */
-  readonly manifests: readonly (Uint8Array | undefined)[];
+  readonly manifests: readonly (Uint8Array<ArrayBuffer> | undefined)[];
   /** How many folders were found since the files before. */
   readonly folders: number;
 }
@@ -40,7 +40,7 @@ interface ScannedFile {
   readonly size?: number;
   readonly modifiedAtMs?: number;
   readonly text?: string | undefined;
-  readonly manifest?: Uint8Array | undefined;
+  readonly manifest?: Uint8Array<ArrayBuffer> | undefined;
 }
 
 const linksOfBlobs = '/_blobs/';
@@ -54,7 +54,7 @@ const smallFolderBytes = 64 * 1024;
 const entriesAtOnce = 512;
 
 /** A half of a store, by and by. @throws the disk's error when a folder cannot be listed. */
-function* scan({ root, half }: ScanJob): Generator<ScannedFiles> {
+function* scan({ root, half }: ScanJob): Generator<ScannedFiles, undefined> {
   let [files, bytes, folders]: [ScannedFile[], number, number] = [[], 0, 0];
   const taken = (): ScannedFiles => {
     const found = listsOf(files, folders);
@@ -62,7 +62,7 @@ function* scan({ root, half }: ScanJob): Generator<ScannedFiles> {
     return found;
   };
   const look = half === 'content' ? statusOf : recordAt;
-  function* walk(folder: string): Generator<ScannedFiles> {
+  function* walk(folder: string): Generator<ScannedFiles, undefined> {
     for (const entry of entriesIn(`${root}/${folder}`)) {
       const path = `${folder}/${entry.name}`;
       if (entry.isFile()) {
@@ -112,7 +112,7 @@ function recordAt(root: string, path: string): ScannedFile {
 }
 
 /** @returns undefined also for a larger file. */
-function readUpTo(maxBytes: number, path: string): Uint8Array | undefined {
+function readUpTo(maxBytes: number, path: string): Uint8Array<ArrayBuffer> | undefined {
   try {
     return statSync(path).size <= maxBytes ? new Uint8Array(readFileSync(path)) : undefined; // Sent without Buffer's pool.
   } catch {
@@ -140,8 +140,8 @@ function answering(job: ScanJob, send: (answer: ScanAnswer, moved: readonly Arra
   const found = scan(job);
   return () => {
     try {
-      const { value: files, done = false } = found.next();
-      if (done || !files) return send({ kind: 'end' }, []);
+      const { value: files } = found.next();
+      if (!files) return send({ kind: 'end' }, []);
       const { sizes, modifiedAtMs, manifests } = files;
       const moved = [sizes, modifiedAtMs, ...manifests].flatMap((bytes) => bytes?.buffer ?? []);
       send({ kind: 'files', files }, moved);
@@ -151,5 +151,16 @@ function answering(job: ScanJob, send: (answer: ScanAnswer, moved: readonly Arra
   };
 }
 
-const answer = answering(workerData, (message, moved) => parentPort?.postMessage(message, [...moved]));
+function isJob(value: unknown): value is ScanJob {
+  if (typeof value !== 'object' || value === null || !('root' in value) || !('half' in value)) return false;
+  return typeof value.root === 'string' && (value.half === 'content' || value.half === 'records');
+}
+
+/** @throws Error for what store-scan.ts does not send. */
+function jobIn(value: unknown): ScanJob {
+  if (!isJob(value)) throw new Error('this thread was started without a store to read');
+  return value;
+}
+
+const answer = answering(jobIn(workerData), (message, moved) => parentPort?.postMessage(message, [...moved]));
 parentPort?.on('message', answer);

@@ -82,7 +82,8 @@ export class StoreScan {
     using count = this.#deps.records.countAnew();
     for await (const { paths, sizes, texts, manifests, folders } of this.#scanned('records')) {
       count.foundFolders(folders);
-      [this.#texts, this.#manifests] = [new Map(), new Map()];
+      this.#texts = new Map();
+      this.#manifests = new Map();
       for (const [place, path] of paths.entries()) {
         const [key, size = NaN, text, manifest] = [recordKeyAt(path), sizes[place], texts[place], manifests[place]];
         if (!key) continue;
@@ -110,8 +111,9 @@ export class StoreScan {
     const thread = startThread({ root, half });
     try {
       for (let ahead = 0; ahead < answersAhead; ahead += 1) thread.postMessage('next');
-      for await (const [answer] of on(thread, 'message', { signal, close: ['exit'] })) {
-        const files = filesIn(answer);
+      const answers: AsyncIterable<readonly ScanAnswer[]> = on(thread, 'message', { signal, close: ['exit'] });
+      for await (const [answer] of answers) {
+        const files = answer && filesIn(answer);
         if (!files) return;
         thread.postMessage('next');
         yield files;

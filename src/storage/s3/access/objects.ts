@@ -140,7 +140,7 @@ export class BucketObjects {
    * The objects whose keys begin with `prefix`, in the order of their keys, in pages of a thousand: one call for each.
    * @throws UpstreamError, also when the pages come round again.
    */
-  async *list(prefix: string, waiting: Waiting): AsyncGenerator<readonly ListedObject[]> {
+  async *list(prefix: string, waiting: Waiting): AsyncGenerator<readonly ListedObject[], undefined> {
     const pages = new PagesOnce();
     for (let token: string | undefined; ; ) {
       const page = await this.page(prefix, { ...waiting, token });

@@ -16,7 +16,7 @@ export interface ListedContent {
   readonly modifiedAtMs: number;
 }
 
-type Pages = AsyncIterable<readonly ListedObject[]>;
+type Pages = AsyncIterable<readonly ListedObject[], undefined>;
 
 /** Prefixes that are listed at the same time: so many pages are in memory, and as many of their last uses. */
 const listedTogether = 16;
@@ -67,7 +67,7 @@ async function* withLastUses(
 
 /** The times of last uses, by names that are asked for in order. */
 class Uses implements AsyncDisposable {
-  readonly #pages: AsyncIterator<readonly ListedObject[]>;
+  readonly #pages: AsyncIterator<readonly ListedObject[], undefined>;
   readonly #prefix: string;
   #page: readonly ListedObject[] = [];
   #at = 0;
@@ -97,14 +97,14 @@ class Uses implements AsyncDisposable {
   }
 
   async #turn(): Promise<boolean> {
-    const { done, value } = await this.#pages.next();
-    if (done) return false;
-    this.#page = value;
+    const { value: page } = await this.#pages.next();
+    if (page === undefined) return false;
+    this.#page = page;
     this.#at = 0;
     return true;
   }
 }
 
-async function* onePage(objects: readonly ListedObject[]): AsyncGenerator<readonly ListedObject[]> {
+async function* onePage(objects: readonly ListedObject[]): AsyncGenerator<readonly ListedObject[], undefined> {
   yield objects;
 }

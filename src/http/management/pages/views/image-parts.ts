@@ -41,10 +41,7 @@ ${table<LayerRow>({
 }
 
 /** A step of the history that made a layer belongs to the next one. Pure. */
-function layerRows({
-  layers,
-  configuration,
-}: Pick<PlatformImage, 'layers' | 'configuration'>): readonly LayerRow[] {
+function layerRows({ layers, configuration }: Pick<PlatformImage, 'layers' | 'configuration'>): readonly LayerRow[] {
   const steps = (configuration?.history ?? []).filter(({ isEmptyLayer }) => !isEmptyLayer);
   const isComplete = steps.length === layers.length;
   return layers.map((layer, place) => ({ layer, place, madeBy: isComplete ? steps[place]?.createdBy : undefined }));
