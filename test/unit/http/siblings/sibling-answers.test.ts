@@ -219,12 +219,12 @@ test('a replica that waits for its upstream says so, and a sibling waits for it 
   const often = Promise.withResolvers<void>();
   told.on('information', ({ statusCode }) => {
     hasTold += statusCode === 102 ? 1 : 0;
-    if (hasTold === 20) often.resolve(); // By then the other one would have given up twice.
+    if (hasTold === 75) often.resolve(); // By then the other one would have given up twice.
   });
   told.end();
-  const { at } = startSiblings([url], { timeouts: { connectMs: 100, headersMs: 100, idleMs: 1_000 } });
+  const { at } = startSiblings([url], { timeouts: { connectMs: 5_000, headersMs: 700, idleMs: 5_000 } });
   const opening = at(url).openBlob(app, digest, waiting);
-  await often.promise;
+  await Promise.race([often.promise, opening]);
   upstream.open();
   const opened = await opening;
   expect(opened && (await buffer(opened.body)).equals(bytes)).toBe(true);
