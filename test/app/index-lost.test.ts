@@ -119,6 +119,28 @@ test('while the index is being rebuilt, cached content is served without delay, 
   expect(metrics.sum('layerwell_cache_bytes')).toBe(sizes.reduce((sum, size) => sum + size, 0));
 });
 
+test('while the stored files are counted, what may be borrowed is served, however the upstream fails', async () => {
+  const { app, files, indexFile, upstream } = await cachedAndStopped();
+  await rm(indexFile);
+  const [counted, failing] = [gate(), gate()];
+  files.before = async ({ operation, path }) => {
+    if (operation === 'entries' && path.includes('/blobs')) await counted.opened;
+  };
+  await upstream.start();
+  upstream.script({ path: /half/ }, { status: 503, holdHeaders: failing });
+  await app.restart();
+
+  const layers = [...single.blobs, ...single.blobs]; // Each by two clients.
+  const pulls = layers.map(({ digest }) => pullBlob(app, 'half/single', digest));
+  const part = ask(app, `/v2/half/single/blobs/${single.blobs[0]?.digest}`, { headers: { range: 'bytes=0-9' } });
+  const asked = single.blobs.map(({ digest }) => upstream.arrived('GET', new RegExp(`half.*${digest}`)));
+  await Promise.all(asked);
+  failing.open();
+  counted.open();
+  await Promise.all(pulls);
+  expect((await part).status).toBe(206);
+});
+
 test('a lost index does not cause content that was pulled recently to be evicted as unused', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   onTestFinished(() => void vi.useRealTimers());

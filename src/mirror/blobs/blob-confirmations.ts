@@ -1,25 +1,12 @@
 import { UpstreamError } from '../../oci/errors.ts';
-import type { BlobLinks } from '../access/links.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
-import type { Clock } from '../ports/clock.ts';
-import { ifAnswered, type OtherCache } from '../ports/other-caches.ts';
+import { ifAnswered } from '../ports/other-caches.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
-import type { Index } from '../ports/store-index.ts';
-import type { SharedWorkTracing } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { type BlobQuestion, blobName, type StoredBlobs } from './served-blob.ts';
-import type { ClaimedSize, UpstreamBlobs } from './upstream-blobs.ts';
-
-export interface BlobConfirmationsDeps {
-  readonly upstreamBlobs: Pick<UpstreamBlobs, 'confirm' | 'head' | 'throwIfMissing'>;
-  readonly storedBlobs: Pick<StoredBlobs, 'open'>;
-  readonly links: BlobLinks;
-  readonly index: Pick<Index, 'whenComplete'>;
-  readonly clock: Clock;
-  /** Asked when the upstream gives no answer. */
-  readonly caches: Pick<OtherCache, 'openBlob'>;
-  readonly tracing?: SharedWorkTracing | undefined;
-}
+import type { ContentQuestion } from '../ports/shared-work.ts';
+import type { BlobConfirmationsDeps } from './blobs-deps.ts';
+import { type BlobQuestion, blobName } from './served-blob.ts';
+import type { ClaimedSize } from './upstream-blobs.ts';
 
 /** Asks an upstream whether a repository has a blob, without downloading it. Clients that ask at the same time share one request. */
 export class BlobConfirmations {
@@ -84,20 +71,27 @@ export class BlobConfirmations {
     }
   }
 
-  /** If the upstream does not answer, waits until the index is rebuilt: it may know of a link then. */
-  async #orAfterRebuild(
-    { repositoryId, digest }: BlobQuestion,
+  /**
+   * The link that the index may know of once it is rebuilt, after the upstream did not answer.
+   * @throws the cause if it is an answer of the upstream, or there is no link; the signal's reason.
+   */
+  async linkAfterRebuild(
+    { repositoryId, digest }: ContentQuestion,
+    cause: unknown,
     waiting: Waiting,
-    ask: () => Promise<BlobRecord>,
   ): Promise<BlobRecord> {
+    if (!(cause instanceof UpstreamError)) throw cause;
+    await this.#deps.index.whenComplete(waiting);
+    const link = await this.#deps.links.check(repositoryId, digest);
+    if (!link) throw cause;
+    return link;
+  }
+
+  async #orAfterRebuild(question: BlobQuestion, waiting: Waiting, ask: () => Promise<BlobRecord>): Promise<BlobRecord> {
     try {
       return await ask();
     } catch (cause) {
-      if (!(cause instanceof UpstreamError)) throw cause;
-      await this.#deps.index.whenComplete(waiting);
-      const link = await this.#deps.links.check(repositoryId, digest);
-      if (!link) throw cause;
-      return link;
+      return this.linkAfterRebuild(question, cause, waiting);
     }
   }
 }

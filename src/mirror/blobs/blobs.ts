@@ -11,49 +11,21 @@ import {
 } from './served-blob.ts';
 import { HeldBlobs, type HeldBlobsDeps } from './held-blobs.ts';
 import { BlobConfirmations } from './blob-confirmations.ts';
+import type { BlobsDeps } from './blobs-deps.ts';
 import { UnstoredBlobs } from './unstored-blobs.ts';
 import { UpstreamBlobs } from './upstream-blobs.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
-import { type UpstreamWaiters, type RatedBodiesDeps, ratedBody } from '../concurrency/upstream-waiters.ts';
+import { ratedBody } from '../concurrency/upstream-waiters.ts';
 import type { Download } from '../downloads/download.ts';
-import type { Downloads } from '../downloads/downloads.ts';
-import type { Relays } from '../relays/relays.ts';
 import type { Run } from '../downloads/run.ts';
-import type { FreshnessPolicies } from '../tags/freshness.ts';
-import type { BlobLinks } from '../access/links.ts';
-import type { Manifests } from '../manifests/manifests.ts';
-import type { BlobStore, StoredBlob } from '../ports/blob-store.ts';
+import type { StoredBlob } from '../ports/blob-store.ts';
 import type { CacheStatus } from '../ports/cache-status.ts';
-import type { Clock } from '../ports/clock.ts';
-import type { Observer } from '../ports/observer.ts';
-import type { OtherCache } from '../ports/other-caches.ts';
-import type { ContentQuestion, SharedWork } from '../ports/shared-work.ts';
-import type { Index } from '../ports/store-index.ts';
+import type { ContentQuestion } from '../ports/shared-work.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import { isSameRepository } from '../ports/repository-id.ts';
 import { partsAhead } from './parts-ahead.ts';
-import type { Space } from '../eviction/space.ts';
 import type { Shared } from '../concurrency/single-flight.ts';
-
-export interface BlobsDeps extends RatedBodiesDeps {
-  readonly store: Pick<BlobStore, 'quarantine'>;
-  readonly storedBlobs: StoredBlobs;
-  readonly links: BlobLinks;
-  readonly manifests: { readonly promisedSizes: Pick<Manifests['promisedSizes'], 'get'> };
-  readonly downloads: Downloads;
-  readonly waiters: Pick<UpstreamWaiters, 'wait'> & RatedBodiesDeps['waiters'];
-  readonly index: Index;
-  readonly clock: Clock;
-  readonly observer: Observer;
-  readonly policies: FreshnessPolicies;
-  readonly relays: Relays;
-  readonly shared: Pick<SharedWork, 'blobSources' | 'readable'>;
-  readonly caches: Pick<OtherCache, 'openBlob'>;
-  readonly space: Pick<Space, 'couldHold'>;
-  /** Hash every stored blob again while it is read. */
-  readonly verifyReads: boolean;
-}
 
 const firstPull: CacheStatus = { word: 'miss', upstreamStatus: 200, stored: true };
 const collapsed: CacheStatus = { word: 'collapsed', upstreamStatus: 200 };
@@ -96,14 +68,27 @@ export class Blobs {
     return { digest, source, bytes, size, cache: { word: 'hit' }, firstServedAtMs, isSequential: false };
   }
 
-  /** @throws OciError BLOB_UNKNOWN; UpstreamError when it is not cached and no answer came. */
+  /**
+   * While the index is rebuilt it may know neither the blob nor a link to borrow: without an answer of the upstream, the end of the rebuild is
+   * waited for. @throws OciError BLOB_UNKNOWN; UpstreamError when it is not cached and no answer came.
+   */
   async open(question: BlobQuestion, waiting: Waiting): Promise<ServedBlob> {
+    const link = await this.#linkOf(question);
+    try {
+      return await this.#open(question, link, waiting);
+    } catch (cause) {
+      if (link) throw cause;
+      return this.#open(question, await this.#confirmations.linkAfterRebuild(question, cause, waiting), waiting);
+    }
+  }
+
+  async #open(question: BlobQuestion, known: BlobRecord | undefined, waiting: Waiting): Promise<ServedBlob> {
     const { repositoryId, digest } = question;
     const { downloads } = this.#deps;
     const counted = <Value>(wait: () => Promise<Value>) => this.#deps.waiters.wait(question.upstream.label, wait);
     const rated = <Served extends ServedBlob | undefined>(opened: () => Promise<Served>) =>
       ratedBody(question.upstream.label, opened, this.#deps);
-    let link = await this.#linkOf(question);
+    let link = known;
     let wasAsked = false;
     for (;;) {
       const running = downloads.find(repositoryId.upstream, digest);
