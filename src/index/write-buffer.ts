@@ -111,8 +111,8 @@ export class WriteBuffer {
   addLink(link: Link): void {
     const key = `${link.kind} ${repositoryKey(link.repositoryId)} ${link.digest}`;
     const before = this.#links.get(key);
-    const { mediaType = before?.mediaType, size = before?.size } = link;
-    this.#links.set(key, { ...link, mediaType, size });
+    const { mediaType = before?.mediaType, size = before?.size, usedAtMs = before?.usedAtMs } = link;
+    this.#links.set(key, { ...link, mediaType, size, usedAtMs });
   }
 
   addTag(tag: BufferedTag): void {

@@ -7,9 +7,11 @@ import { ociIndex, ociManifest } from '../../src/oci/media-types.ts';
 import { ask } from '../support/client.ts';
 import { diskUseOf } from '../support/disk-use.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
+import { gate } from '../support/gate.ts';
 import { image, referrerOf } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
+import { type Replaced, type RunningApp, startApp } from '../support/start-app.ts';
 
 const mebi = 1024 * 1024;
 const maxBytes = 4 * mebi;
@@ -54,14 +56,17 @@ function json(response: ServerResponse, body: object): void {
   response.setHeader('Content-Type', ociIndex).end(JSON.stringify(body));
 }
 
-async function started(): Promise<{ readonly app: RunningApp; readonly upstream: FakeRegistry }> {
+async function started(
+  replaced: Replaced = {},
+): Promise<{ readonly app: RunningApp; readonly upstream: FakeRegistry }> {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', hot, [signature]);
-  const app = await startApp({
+  const config = {
     defaultUpstream: 'docker.io',
     upstreams: { 'docker.io': { url: upstream.url }, 'evil.test': { url: await startObligingRegistry() } },
     storage: { minFree: '0B', maxSize: '4MiB', maxFiles },
-  });
+  };
+  const app = await startApp(config, replaced);
   await pullHot(app);
   await ask(app, `/v2/${repository}/referrers/${hot.manifest.digest}`);
   return { app, upstream };
@@ -178,7 +183,6 @@ test.each([
     const mirror = await started();
     for (let round = 0; round < 5; round += 1) {
       await flood(mirror.app, 100, (number) => pathOf(round * 100 + number));
-      await mirror.app.quiet(); // A link that is written later would count as used when the blob is used next.
       mirror.app.clock.advance(1_000);
       await pullHot(mirror.app);
     }
@@ -186,6 +190,23 @@ test.each([
     await expectServed(mirror);
   },
 );
+
+test('invented repositories whose links a slow disk takes late are evicted before content in use', async () => {
+  const files = new ScriptedFiles();
+  const mirror = await started({ files });
+  const { app, upstream } = mirror;
+  const disk = gate();
+  files.before = async ({ operation, path }) => {
+    if (operation === 'mkdir' && path.includes('/repositories/evil.test')) await disk.opened;
+  };
+  await flood(app, 300, (number) => `/v2/team/app-${number}/blobs/${hotBlob}?ns=evil.test`);
+  app.clock.advance(1_000);
+  upstream.forgetRequests();
+  await pullHot(app);
+  expect(upstream.requests).toEqual([]);
+  disk.open();
+  await expectServed(mirror);
+});
 
 test('thousands of tags of one manifest in use are removed before anything else', { timeout: 180_000 }, async () => {
   const mirror = await started();

@@ -102,6 +102,22 @@ describe.each(indexes)('an index $name', ({ subject }) => {
       expect(await index.stalestRepository(2)).toBeUndefined();
     });
 
+    test('is used when it was pulled through, not when others used its content before its link was written', async () => {
+      const index = await subject();
+      const layer = indexBlob(index, 'layer', { usedAtMs: 1_000 });
+      index.recordLink(link(alpine, layer));
+      index.recordRepositoryUse(alpine, 4_000);
+      index.recordUse(layer, 4_000);
+      await index.totals();
+      for (const usedAtMs of [2_000, 1_500]) {
+        index.recordLink(link(debian, layer, { usedAtMs }));
+        expect(await index.stalestRepository()).toEqual({ repositoryId: debian, usedAtMs: 2_000 });
+      }
+      index.recordLink(link(debian, layer, { usedAtMs: 5_000 }));
+      expect(await index.stalestRepository()).toEqual({ repositoryId: alpine, usedAtMs: 4_000 });
+      expect(await index.stalestRepository(1)).toEqual({ repositoryId: debian, usedAtMs: 5_000 });
+    });
+
     test('is never one without links', async () => {
       const index = await subject();
       expect(await index.stalestRepository()).toBeUndefined();

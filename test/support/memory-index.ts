@@ -120,8 +120,8 @@ export class MemoryIndex implements Index {
   }
 
   async stalestRepository(skip = 0): Promise<StaleRepository | undefined> {
-    const usedAtMs = ({ repositoryId, digest }: Link) =>
-      Math.max(this.repositoryUses.get(nameOf(repositoryId)) ?? 0, this.contents.get(digest)?.usedAtMs ?? 0);
+    const usedAtMs = ({ repositoryId, digest, usedAtMs: ownUse }: Link) =>
+      Math.max(this.repositoryUses.get(nameOf(repositoryId)) ?? 0, ownUse ?? this.contents.get(digest)?.usedAtMs ?? 0);
     const found = new Map<string, StaleRepository>();
     for (const link of this.links.filter(({ repositoryId }) => !this.#isKeptName(nameOf(repositoryId)))) {
       const before = found.get(nameOf(link.repositoryId))?.usedAtMs ?? 0;

@@ -85,11 +85,12 @@ export class RowBatch implements BufferWriter {
     this.#add('R', whole(atMs), Buffer.from(repository));
   }
 
-  link({ repositoryId, kind, digest, mediaType, size }: Link): void {
+  link({ repositoryId, kind, digest, mediaType, size, usedAtMs = 0 }: Link): void {
     const name = repositoryKey(repositoryId);
     const kept = byte(this.#isKept(name) ? 1 : 0);
+    const numbers = Buffer.concat([whole(size === undefined ? 0 : size + 1), whole(usedAtMs)]);
     const texts = Buffer.from(`${name}\0${mediaType ?? ''}`);
-    this.#add(`L${kindKey(kind)}`, kept, whole(size === undefined ? 0 : size + 1), digestKey(digest), texts);
+    this.#add(`L${kindKey(kind)}`, kept, numbers, digestKey(digest), texts);
   }
 
   tag({ repositoryId, tag, digest, source }: BufferedTag): void {

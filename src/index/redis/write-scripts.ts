@@ -112,10 +112,11 @@ local function keep(digest, mark, isWanted)
   delta.kept = delta.kept + (after and 1 or -1) * onDisk(content.size)
   place(digest, content)
 end
-local function addLink(kind, isWanted, size, digest, name, mediaType)
+local function addLink(kind, isWanted, size, used, digest, name, mediaType)
   local id = repository(name)
   local key = digest .. kind .. id
   local old, content, sizeBefore = first(LINKS, key), read(digest), 0
+  local since = used > 0 and used or content and content.used or 0
   if old then
     local _, oldSize, from = struct.unpack('>I3I6', old, #key + 1)
     sizeBefore = oldSize
@@ -125,7 +126,7 @@ local function addLink(kind, isWanted, size, digest, name, mediaType)
     if size == 0 and content then size = content.size + 1 end
     call('ZADD', HELD, 0, id .. kind .. digest)
     call('ZADD', CATALOG, 0, name)
-    call('ZADD', USES, math.max(tonumber(call('ZSCORE', USES, name) or 0), content and content.used or 0), name)
+    call('ZADD', USES, math.max(tonumber(call('ZSCORE', USES, name) or 0), since), name)
     local known = kind == 'm' and image(digest)
     if known then addPlatforms(known.platforms, name) end
     delta.records = delta.records + 1
@@ -138,8 +139,9 @@ local function addLink(kind, isWanted, size, digest, name, mediaType)
   local usedBefore = call('ZSCORE', STALEST, id)
   if isWanted then call('ZREM', STALEST, id)
   elseif not old or not usedBefore then
-    call('ZADD', STALEST, math.max(tonumber(usedBefore or 0), content and content.used or 0), id)
+    call('ZADD', STALEST, math.max(tonumber(usedBefore or 0), since), id)
   end
+  if used > 0 then useRepository(used, name) end
 end
 local function dropLink(kind, onlyUnseen, digest, name)
   local id = call('HGET', REPOSITORIES, 'r' .. name)
@@ -256,10 +258,10 @@ local apply = {
     if not use(at, digest) then unknown[#unknown + 1] = digest end
   end,
   L = function(row)
-    local isWanted, size, from = struct.unpack('>BI6', row, 3)
+    local isWanted, size, used, from = struct.unpack('>BI6I6', row, 3)
     local digest = digestAt(row, from)
     local name, mediaType = texts(row, from + #digest)
-    addLink(string.sub(row, 2, 2), isWanted == 1, size, digest, name, mediaType)
+    addLink(string.sub(row, 2, 2), isWanted == 1, size, used, digest, name, mediaType)
   end,
   K = function(row)
     local digest = digestAt(row, 4)

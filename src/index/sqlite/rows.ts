@@ -76,6 +76,8 @@ export class RowWriter implements BufferWriter {
   readonly #unname: StatementSync;
   readonly #use: StatementSync;
   readonly #repositoryUse: StatementSync;
+  readonly #repositoryUsedAt: StatementSync;
+  readonly #setRepositoryUse: StatementSync;
   readonly #link: StatementSync;
   readonly #tag: StatementSync;
   readonly #untag: StatementSync;
@@ -102,6 +104,8 @@ export class RowWriter implements BufferWriter {
     );
     this.#use = database.prepare(`UPDATE content SET used_at = ${lastUse} WHERE digest = ?1`);
     this.#repositoryUse = database.prepare(`UPDATE repositories SET used_at = ${lastUse} WHERE name = ?1`);
+    this.#repositoryUsedAt = database.prepare('SELECT used_at FROM repositories WHERE name = ?');
+    this.#setRepositoryUse = database.prepare('UPDATE repositories SET used_at = ?2 WHERE name = ?1');
     this.#link = database.prepare(`
       INSERT INTO links (digest, repository, kind, media_type, size, kept, seen)
       VALUES (?1, ?2, ?3, ?4, coalesce(?5, (SELECT size FROM content WHERE digest = ?1)), ?6, ?7)
@@ -145,8 +149,18 @@ export class RowWriter implements BufferWriter {
     this.#repositoryUse.run(repository, whole(atMs));
   }
 
-  link({ repositoryId, kind, digest, mediaType, size }: Link): void {
-    const repository = repositoryKey(repositoryId);
+  /** A trigger has a new link count as used when its content was; if its own use is known, that counts instead. */
+  link(link: Link): void {
+    const repository = repositoryKey(link.repositoryId);
+    const { usedAtMs } = link;
+    const before = usedAtMs === undefined ? undefined : this.#repositoryUsedAt.get(repository);
+    this.#writeLink(repository, link);
+    if (usedAtMs === undefined) return;
+    this.#setRepositoryUse.run(repository, before ? numberIn(before, 'used_at') : 0);
+    this.repositoryUse(repository, usedAtMs);
+  }
+
+  #writeLink(repository: string, { kind, digest, mediaType, size }: Link): void {
     this.#remember(kind, repository, digest);
     this.#link.run(
       digest,

@@ -5,6 +5,7 @@ import { boundedMap, type Marks } from '../concurrency/remembered.ts';
 import type { Clock } from '../ports/clock.ts';
 import { type BlobRecord, parseBlobRecord, type RecordKey, type RecordStore } from '../ports/record-store.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
+import type { ContentQuestion } from '../ports/shared-work.ts';
 import type { Index, Link } from '../ports/store-index.ts';
 import type { Space } from '../eviction/space.ts';
 import { parseHostName } from '../../oci/reference.ts';
@@ -37,6 +38,12 @@ const mostUnwritten = 10_000;
 /** How many links may make room concurrently; further ones are kept in memory only. */
 const maxWaitingForRoom = 1_000;
 
+/** When a link was kept. */
+interface Kept {
+  readonly mark: number;
+  readonly atMs: number;
+}
+
 /**
  * Which repository may serve which blob. Bytes are stored once; a digest is served under a repository only if that repository's
  * upstream delivered or confirmed it, or a manifest served from it names it and the link of a repository of the same upstream is borrowed.
@@ -48,7 +55,7 @@ export class BlobLinks {
   /** Until their records are written or they are removed: memory may drop one before. */
   readonly #unwritten = boundedMap<string, BlobRecord>(mostUnwritten);
   /** When links were kept last that did not come from the disk. Without its mark, a link that is removed is asked for again. */
-  readonly #keptAs = boundedMap<string, number>(20_000);
+  readonly #kept = boundedMap<string, Kept>(20_000);
   #waitingForRoom = 0;
 
   constructor(deps: BlobLinksDeps) {
@@ -88,9 +95,11 @@ export class BlobLinks {
 
   /** Keeps in memory that the upstream delivered or confirmed the blob. For a stored blob {@link record} writes the link. */
   confirm(repositoryId: RepositoryId, digest: Digest): BlobRecord {
-    const record = this.remembered(repositoryId, digest) ?? { firstServedAtMs: this.#deps.clock.now() };
-    this.#memory.set(contentKey(repositoryId, digest), record);
-    this.#keptAs.set(contentKey(repositoryId, digest), this.#deps.marks.next());
+    const { clock, marks } = this.#deps;
+    const key = contentKey(repositoryId, digest);
+    const record = this.remembered(repositoryId, digest) ?? { firstServedAtMs: clock.now() };
+    this.#memory.set(key, record);
+    this.#kept.set(key, { mark: marks.next(), atMs: clock.now() });
     return record;
   }
 
@@ -99,12 +108,12 @@ export class BlobLinks {
    * record, the link stays in memory: a client may ask for one blob in any number of repositories.
    */
   recordShared(repositoryId: RepositoryId, digest: Digest, size: number | undefined): void {
-    this.#remember(repositoryId, digest, size);
+    const link = this.#remember(repositoryId, digest, size);
     if (this.#waitingForRoom >= maxWaitingForRoom) return;
     this.#waitingForRoom += 1;
     this.#deps.background.run('blob link', async () => {
       try {
-        if (await this.#deps.makeRoom()) await this.record(repositoryId, digest, size);
+        if (await this.#deps.makeRoom()) await this.#record({ repositoryId, digest }, link);
       } finally {
         this.#waitingForRoom -= 1;
       }
@@ -113,12 +122,17 @@ export class BlobLinks {
 
   /** Writes a link, and retries until the disk takes it. `size` is that of verified bytes, never a claim. */
   async record(repositoryId: RepositoryId, digest: Digest, size: number | undefined): Promise<void> {
+    await this.#record({ repositoryId, digest }, this.#remember(repositoryId, digest, size));
+  }
+
+  async #record({ repositoryId, digest }: ContentQuestion, remembered: BlobRecord): Promise<void> {
     const key = contentKey(repositoryId, digest);
-    this.#unwritten.set(key, this.#remember(repositoryId, digest, size));
+    const link = this.#memory.peek(key) ?? remembered;
+    this.#unwritten.set(key, link);
     await this.#deps.background.retryUntilWritten('blob link', `blob link ${key}`, () =>
       this.#write(repositoryId, digest),
     );
-    if (this.#unwritten.has(key)) this.#index(repositoryId, digest, size); // The disk takes it later.
+    if (this.#unwritten.has(key)) this.#index(repositoryId, digest, link.size); // The disk takes it later.
   }
 
   async #write(repositoryId: RepositoryId, digest: Digest): Promise<void> {
@@ -132,7 +146,8 @@ export class BlobLinks {
   }
 
   #index(repositoryId: RepositoryId, digest: Digest, size: number | undefined): void {
-    this.#deps.index.recordLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size });
+    const usedAtMs = this.#kept.peek(contentKey(repositoryId, digest))?.atMs;
+    this.#deps.index.recordLink({ repositoryId, kind: 'blob', digest, mediaType: undefined, size, usedAtMs });
     this.#deps.background.run('eviction', () => this.#deps.space.tidy());
   }
 
@@ -146,7 +161,7 @@ export class BlobLinks {
   /** Forgets a link that was not kept since the mark. */
   forget(repositoryId: RepositoryId, digest: Digest, since = Infinity): void {
     const key = contentKey(repositoryId, digest);
-    if ((this.#keptAs.peek(key) ?? 0) > since) return;
+    if ((this.#kept.peek(key)?.mark ?? 0) > since) return;
     this.#memory.delete(key);
     this.#unwritten.delete(key);
   }
@@ -154,15 +169,19 @@ export class BlobLinks {
   /** Records again which of these links were kept since the mark, as far as their blobs are stored: the others are recorded with their blobs. */
   recordAgain(keys: readonly RecordKey[], since: number): void {
     for (const key of keys) {
-      if (key.kind !== 'blob' || (this.#keptAs.peek(contentKey(key.repositoryId, key.digest)) ?? 0) <= since) continue;
+      if (key.kind !== 'blob' || this.#markOf(key) <= since) continue;
       this.#deps.background.run('blob link', () => this.#recordIfStored(key));
     }
+  }
+
+  #markOf({ repositoryId, digest }: ContentQuestion): number {
+    return this.#kept.peek(contentKey(repositoryId, digest))?.mark ?? 0;
   }
 
   async #recordIfStored({ repositoryId, digest }: RecordKey & { readonly digest: Digest }): Promise<void> {
     const key = contentKey(repositoryId, digest);
     const link = this.#memory.peek(key) ?? this.#unwritten.peek(key);
-    if (link && (await this.#deps.index.hasContent(digest))) await this.record(repositoryId, digest, link.size);
+    if (link && (await this.#deps.index.hasContent(digest))) await this.#record({ repositoryId, digest }, link);
   }
 
   /** Evicted while its record was written: the record goes too, unless a pull has kept the link again. */

@@ -58,7 +58,7 @@ export class ManifestWrites {
     const names = named.map((child) => child.digest);
     const image = imageFactsOf(size, named, mediaType);
     index.recordContent({ digest, size, isManifest: true, names, usedAtMs: firstServedAtMs, image });
-    index.recordLink({ repositoryId, kind: 'manifest', digest, mediaType, size });
+    index.recordLink({ repositoryId, kind: 'manifest', digest, mediaType, size, usedAtMs: firstServedAtMs });
   }
 
   /** Writes it in the background, and retries until the disk takes it. */

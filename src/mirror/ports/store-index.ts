@@ -24,6 +24,11 @@ export interface Link {
   /** Undefined for a blob. */
   readonly mediaType: MediaType | undefined;
   readonly size: number | undefined;
+  /**
+   * When the repository was pulled through, for a link that is written later: meanwhile its content may be used by others. Absent: the last use
+   * of the content counts as that of a new link.
+   */
+  readonly usedAtMs?: number | undefined;
 }
 
 export interface Totals {

@@ -145,6 +145,16 @@ test('a link that memory drops before the disk takes its record is known, and is
   expect(new Set(index.links.map(({ digest }) => digest))).toEqual(new Set([layer]));
 });
 
+test('a link to a blob of another repository counts as used when it was asked for, however late the disk takes its record', async () => {
+  const records = new ClosedRecords();
+  const { links, clock, background, index } = started({ records });
+  links.recordShared(one, layer, 300);
+  clock.advance(1_000);
+  records.disk.open();
+  await background.idle();
+  expect(index.links).toMatchObject([{ repositoryId: one, usedAtMs: 5_000 }]);
+});
+
 test('a link that memory drops while its record is written keeps its record', async () => {
   const records = new ClosedRecords();
   const { links, make, index } = started({ records, inMemory: 1 });

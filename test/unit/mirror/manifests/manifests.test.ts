@@ -76,15 +76,17 @@ test('a manifest that is stored again is not the next to be evicted meanwhile', 
 });
 
 test('a manifest that is evicted while it is written is counted, since the disk has it', async () => {
-  const { manifests, index, disk, background } = await started();
+  const { manifests, index, clock, disk, background } = await started();
+  const usedAtMs = clock.now();
   manifests.keep(repositoryId, { ...manifest, mediaType: ociManifest });
   await nextTurn(); // Its write has begun.
   await index.forget(manifest.digest);
   manifests.forget(repositoryId, manifest.digest);
+  clock.advance(1_000);
   disk.open();
   await background.idle();
   expect(index.contents.get(manifest.digest)?.isManifest).toBe(true);
-  expect(index.links).toMatchObject([{ digest: manifest.digest }]);
+  expect(index.links).toMatchObject([{ digest: manifest.digest, usedAtMs }]);
 });
 
 test('a manifest whose repository is purged before it is written is not counted, unless another repository is about to write it', async () => {
