@@ -154,7 +154,7 @@ function createCore(parts: Required<MirrorParts>, limits: MirrorLimits, policies
   const onRecorded = (key: RecordKey) => records.expect(key);
   const tagRecords = new TagRecords({ records, index, background, onRecorded, batchMs: confirmationBatchMs });
   const evicted = evictedRecords(parts, tagRecords);
-  const cached = evictionFromMemory(marks, { ...parts, smallBlobs }, () => ({ manifests, links }));
+  const cached = evictionFromMemory(marks, { ...parts, smallBlobs, tagRecords }, () => ({ manifests, links }));
   const space = new Space({ ...parts, ...limits, records: evicted, loose: records, ...cached });
   const links = new BlobLinks({ records: stored, index, borrowedLinks, background, clock, makeRoom, space, marks });
   const relaying = relayRules(parts, limits);
@@ -188,18 +188,18 @@ function looseRecordsOf(
   return new LooseRecords({ records, index, clock, ...looseLimits(limits), ...tags, onWritten: tidy });
 }
 
-/** The records as eviction removes them: those of tags in turn with the writes of TagRecords, which forgets them in memory too. */
+/** The records as eviction removes them: those of tags, which it has dropped before, in turn with the writes of TagRecords. */
 function evictedRecords({ records }: MirrorParts, tagRecords: TagRecords): SpaceDeps['records'] {
   return {
     use: records.use.bind(records),
-    remove: (key) => (key.kind === 'tag' ? tagRecords.remove(key.repositoryId, key.tag) : records.remove(key)),
+    remove: (key) => (key.kind === 'tag' ? tagRecords.removeDropped(key.repositoryId, key.tag) : records.remove(key)),
   };
 }
 
-/** Evicts from memory; records of tags are removed by TagRecords. What a pull keeps meanwhile stays, and is written again. */
+/** Evicts from memory. What a pull keeps meanwhile stays, and is written again. */
 function evictionFromMemory(
   marks: Marks,
-  { smallBlobs, shared }: Pick<Core, 'smallBlobs' | 'shared'>,
+  { smallBlobs, shared, tagRecords }: Pick<Core, 'smallBlobs' | 'shared' | 'tagRecords'>,
   caches: () => Pick<Core, 'manifests' | 'links'>,
 ): Pick<SpaceDeps, 'onEvicted'> & { readonly kept: KeptMeanwhile } {
   return {
@@ -216,6 +216,7 @@ function evictionFromMemory(
     },
     kept: {
       mark: () => marks.last,
+      dropTags: (keys) => tagRecords.drop(keys),
       storeAgain: (keys, since) => {
         if (marks.last === since) return;
         const { manifests, links } = caches();

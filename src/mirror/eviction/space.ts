@@ -27,6 +27,7 @@ export interface SpaceDeps extends MemoryOfRemoved {
     BlobStore,
     'open' | 'remove' | 'isBeingRead' | 'pendingBytes' | 'partialBytes' | 'pendingFiles' | 'freeSpace' | 'dropPartial'
   >;
+  /** It removes the records of tags that were dropped; see {@link KeptMeanwhile}. */
   readonly records: Pick<RecordStore, 'remove' | 'use'>;
   readonly loose: Pick<LooseRecords, 'contentRemoved' | 'drop' | 'dropFormerlyNeeded' | 'sweep' | 'remove'>;
   readonly index: Index;
@@ -130,7 +131,10 @@ export class Space {
 
   /** Removes records. @throws RecordsLeft */
   purgeRecords(keys: readonly RecordKey[]): Promise<void> {
-    return this.#removing(() => removeRecords(keys, { from: this.#deps.records }));
+    return this.#removing(() => {
+      this.#deps.kept?.dropTags(keys);
+      return removeRecords(keys, { from: this.#deps.records });
+    });
   }
 
   /** Forgets content of which a record was to be written, if `isMissing` says so when it is its turn. */

@@ -99,11 +99,23 @@ export class TagRecords {
    * @throws the disk's error; the removal is tried again later
    */
   async remove(repositoryId: RepositoryId, tag: Tag): Promise<void> {
+    this.drop([{ kind: 'tag', repositoryId, tag }]);
+    await this.removeDropped(repositoryId, tag);
+  }
+
+  /** Forgets the tags among these. Their records are removed by {@link removeDropped}, or with the next records that are written. */
+  drop(records: readonly RecordKey[]): void {
+    for (const key of records) {
+      if (key.kind === 'tag') this.#forget({ repositoryId: key.repositoryId, tag: key.tag, record: undefined });
+    }
+  }
+
+  /** Removes the record of a dropped tag, as {@link remove} does; a tag that was recorded again stays. @throws likewise */
+  async removeDropped(repositoryId: RepositoryId, tag: Tag): Promise<void> {
     const key = tagKey(repositoryId, tag);
-    const removal = { repositoryId, tag, record: undefined };
-    this.#forget(removal);
     await this.#ended(key);
-    if (this.#unwritten.get(key) !== removal) return;
+    const entry = this.#unwritten.get(key);
+    if (entry === undefined || entry.record !== undefined) return;
     try {
       await this.#writeEntry(key);
     } catch (cause) {

@@ -62,6 +62,21 @@ test('a changed tag is visible at once, and on the disk soon', async () => {
   expect([...index.tags.values()]).toEqual([{ repositoryId, tag, digest: record.digest }]);
 });
 
+test('a tag that is recorded again after it was dropped stays, though its record is to be removed', async () => {
+  const { tagRecords, records, index, background } = started();
+  tagRecords.put(repositoryId, tag, meaning('one', 1));
+  await background.idle();
+  tagRecords.drop([key]);
+  expect(await tagRecords.get(repositoryId, tag)).toBeUndefined();
+  const again = meaning('one', 2);
+  tagRecords.put(repositoryId, tag, again);
+  await tagRecords.removeDropped(repositoryId, tag);
+  await background.idle();
+  expect(await tagRecords.get(repositoryId, tag)).toBe(again);
+  expect(await records.read(key)).toEqual(stored(again));
+  expect([...index.tags.values()]).toEqual([{ repositoryId, tag, digest: again.digest }]);
+});
+
 test('a tag that is not in memory is read from the disk, once', async () => {
   const { tagRecords, records } = started();
   await records.write(key, meaning('one', 1));
