@@ -36,8 +36,8 @@ export class WriteBuffer {
   }
 
   /** Content that is not in the view yet. */
-  get contents(): Iterable<IndexedContent> {
-    return this.#contents.values();
+  get contents(): ReadonlyMap<Digest, IndexedContent> {
+    return this.#contents;
   }
 
   /** How many links and tags are not in the view yet. */

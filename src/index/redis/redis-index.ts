@@ -217,8 +217,8 @@ export class RedisIndex implements Index, Catalogue, CatalogueLists, LosableInde
     this.#askPatiently(({ lists }) => lists.repositories(query), query);
   listTags: CatalogueLists['listTags'] = (query) => this.#askPatiently(({ lists }) => lists.tags(query), query);
 
-  hasContent = (digest: Digest): Promise<boolean> =>
-    this.#ask({ otherwise: false }, ({ reader }) => reader.hasContent(digest));
+  hasContent = async (digest: Digest): Promise<boolean> =>
+    this.#pending.contents.has(digest) || this.#ask({ otherwise: false }, ({ reader }) => reader.hasContent(digest));
 
   repositories = (page: { last: string | undefined; limit: number }): Promise<readonly string[] | undefined> =>
     this.#ask({ otherwise: undefined }, ({ reader }) => reader.repositories(page.last, page.limit));

@@ -16,7 +16,7 @@ export class StoreTotals {
   known(pending: Pick<WriteBuffer, 'contents' | 'recordCount'>): Totals {
     if (this.#alone) return this.#alone;
     let sum = { ...this.#view, records: this.#view.records + pending.recordCount };
-    for (const content of pending.contents) sum = changed(sum, content, 1);
+    for (const content of pending.contents.values()) sum = changed(sum, content, 1);
     return sum;
   }
 

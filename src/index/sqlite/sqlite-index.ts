@@ -145,7 +145,8 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
     return this.#read(({ reader }) => reader.borrowableLinks(repositoryId, digest, { kind, parents }));
   }
 
-  hasContent = (digest: Digest): Promise<boolean> => this.#read(({ reader }) => reader.hasContent(digest));
+  hasContent = async (digest: Digest): Promise<boolean> =>
+    this.pending.contents.has(digest) || this.#read(({ reader }) => reader.hasContent(digest));
   repositories: Catalogue['repositories'] = ({ last, limit }) =>
     this.#read(({ reader }) => reader.repositories(last, limit));
   listRepositories: CatalogueLists['listRepositories'] = (asked) =>
