@@ -159,7 +159,8 @@ test('thousands of tiny blobs count with the blocks and files they use', { timeo
   await expectServed({ app, upstream });
 });
 
-test.each([
+/** Things in use that other repositories are linked to. */
+const linkedTo = [
   {
     what: 'one blob',
     pathOf: (number: number) => `/v2/team/app-${number}/blobs/${hotBlob}?ns=evil.test`,
@@ -176,7 +177,9 @@ test.each([
     what: 'a tag of one manifest',
     pathOf: (number: number) => `/v2/team/app-${number}/manifests/hot?ns=evil.test`,
   },
-])(
+];
+
+test.each(linkedTo)(
   'any number of invented repositories linked to $what in use keeps the store within its bound',
   { timeout: 180_000 },
   async ({ pathOf }) => {
@@ -191,22 +194,27 @@ test.each([
   },
 );
 
-test('invented repositories whose links a slow disk takes late are evicted before content in use', async () => {
-  const files = new ScriptedFiles();
-  const mirror = await started({ files });
-  const { app, upstream } = mirror;
-  const disk = gate();
-  files.before = async ({ operation, path }) => {
-    if (operation === 'mkdir' && path.includes('/repositories/evil.test')) await disk.opened;
-  };
-  await flood(app, 300, (number) => `/v2/team/app-${number}/blobs/${hotBlob}?ns=evil.test`);
-  app.clock.advance(1_000);
-  upstream.forgetRequests();
-  await pullHot(app);
-  expect(upstream.requests).toEqual([]);
-  disk.open();
-  await expectServed(mirror);
-});
+test.each(linkedTo)(
+  'invented repositories linked to $what, whose records a slow disk takes late, are evicted before what is in use',
+  { timeout: 180_000 },
+  async ({ pathOf }) => {
+    const files = new ScriptedFiles();
+    const mirror = await started({ files });
+    const { app, upstream } = mirror;
+    const disk = gate();
+    files.before = async ({ operation, path }) => {
+      if (operation === 'mkdir' && path.includes('/repositories/evil.test')) await disk.opened;
+    };
+    await flood(app, 400, pathOf);
+    app.clock.advance(1_000);
+    upstream.forgetRequests();
+    await pullHot(app);
+    expect(upstream.requests).toEqual([]);
+    disk.open();
+    await expectBound(app);
+    await expectServed(mirror);
+  },
+);
 
 test('thousands of tags of one manifest in use are removed before anything else', { timeout: 180_000 }, async () => {
   const mirror = await started();

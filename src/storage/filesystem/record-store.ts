@@ -40,6 +40,12 @@ export interface FileRecordStoreDeps {
   readonly changes?: Pick<ChangeJournal, 'begin' | 'beginRemoval'> | undefined;
 }
 
+/**
+ * How many records are written at the same time. Their new folders count at once, and cannot be removed until the records are written: with
+ * hundreds of them content in use would be evicted.
+ */
+const writtenTogether = 16;
+
 /** Records as JSON files; see layout.ts. Writes of one record take effect in the order of the calls. */
 export class FileRecordStore implements RecordStore, RecordFolders {
   readonly #deps: Required<Omit<FileRecordStoreDeps, 'changes'>>;
@@ -48,6 +54,7 @@ export class FileRecordStore implements RecordStore, RecordFolders {
   readonly #use = new RecordUse();
   /** Runs the changes of each record one after another. */
   readonly #changes = new Map<string, LimitFunction>();
+  readonly #writing = pLimit(writtenTogether);
 
   constructor({ files = nodeFiles, hold = async () => {}, changes, ...deps }: FileRecordStoreDeps) {
     this.#noted = changes;
@@ -61,13 +68,14 @@ export class FileRecordStore implements RecordStore, RecordFolders {
   }
 
   write(key: RecordKey, value: object): Promise<void> {
-    const bytes = Buffer.from(JSON.stringify(value));
     const path = this.#pathOf(key);
-    return this.#inTurn(path, async () => {
+    const write = async (): Promise<void> => {
+      const bytes = Buffer.from(JSON.stringify(value));
       const before = await this.#sizeIfCounted(key);
       await this.#writeFile(path, bytes, this.#beginOf(key));
       if (!isIndexed(key)) this.#use.changed(before, bytes.byteLength);
-    });
+    };
+    return this.#inTurn(path, () => this.#writing(write));
   }
 
   remove(key: RecordKey): Promise<void> {
