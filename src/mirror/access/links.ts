@@ -1,4 +1,4 @@
-import { LRUCache } from 'lru-cache';
+import type { LRUCache } from 'lru-cache';
 import type { Digest } from '../../oci/digest.ts';
 import type { Background } from '../concurrency/background.ts';
 import { boundedMap, type Marks } from '../concurrency/remembered.ts';
@@ -60,7 +60,7 @@ export class BlobLinks {
 
   constructor(deps: BlobLinksDeps) {
     this.#deps = deps;
-    this.#memory = new LRUCache({ max: deps.inMemory ?? mostInMemory });
+    this.#memory = boundedMap(deps.inMemory ?? mostInMemory);
   }
 
   /** @returns undefined when the repository is not known to have the blob: the upstream must be asked. */

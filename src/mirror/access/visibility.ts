@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache';
 import { UpstreamError } from '../../oci/errors.ts';
 import { isDigest } from '../../oci/digest.ts';
 import type { Reference } from '../../oci/reference.ts';
@@ -12,7 +11,7 @@ import { type RepositoryId, repositoryKey } from '../ports/repository-id.ts';
 import { RepositoryHidden, type Upstream } from '../ports/upstream.ts';
 import type { SharedWorkTracing } from '../ports/tracing.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { RememberedNotFound } from '../concurrency/remembered.ts';
+import { boundedMap, RememberedNotFound } from '../concurrency/remembered.ts';
 import { SingleFlight } from '../concurrency/single-flight.ts';
 
 /** The visibility of a repository, and when and why the last check failed. */
@@ -110,7 +109,7 @@ export interface VisibilityQuestion {
  */
 export class Visibility {
   readonly #deps: VisibilityDeps;
-  readonly #memory = new LRUCache<string, KnownVisibility>({ max: 100_000 });
+  readonly #memory = boundedMap<string, KnownVisibility>(100_000);
   readonly #flights: SingleFlight<KnownVisibility>;
 
   constructor(deps: VisibilityDeps) {

@@ -1,4 +1,4 @@
-import { LRUCache } from 'lru-cache';
+import { boundedMap } from './remembered.ts';
 import type { Observer } from '../ports/observer.ts';
 
 /** How many failed writes are retried; beyond that the oldest is given up. */
@@ -24,7 +24,7 @@ interface Retried {
 /** Runs work that no request waits for: reports its failures, and waits for it at shutdown. */
 export class Background {
   readonly #running = new Set<Promise<void>>();
-  readonly #retried = new LRUCache<string, Retried>({ max: maxRetried });
+  readonly #retried = boundedMap<string, Retried>(maxRetried);
   readonly #observer: BackgroundDeps['observer'];
   readonly #retryAfterMs: number;
   #retryTimer: NodeJS.Timeout | undefined;

@@ -9,7 +9,7 @@ export class Remembered<Outcome extends object> {
 
   constructor({ clock, max }: { clock: Clock; max: number }) {
     this.#clock = clock;
-    this.#until = new LRUCache({ max });
+    this.#until = boundedMap(max);
   }
 
   get(key: string): Outcome | undefined {

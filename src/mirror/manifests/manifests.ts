@@ -8,7 +8,7 @@ import { parseManifestRecord } from '../ports/record-store.ts';
 import { contentKey, type RepositoryId } from '../ports/repository-id.ts';
 import { type FetchedManifest, isNotFound, type ManifestHead, type Upstream } from '../ports/upstream.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import { Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
+import { boundedMap, Remembered, RememberedNotFound } from '../concurrency/remembered.ts';
 import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { ManifestWrites, type RememberedManifest } from './manifest-writes.ts';
 import type { ManifestsDeps } from './manifests-deps.ts';
@@ -34,7 +34,7 @@ export class Manifests {
   readonly #deps: ManifestsDeps;
   readonly #memory: LRUCache<string, RememberedManifest>;
   /** By {@link contentKey}, from the descriptors of the manifests served from its repository. */
-  readonly promisedSizes = new LRUCache<string, number>({ max: 50_000 });
+  readonly promisedSizes = boundedMap<string, number>(50_000);
   readonly #flights: SingleFlight<CachedManifest>;
   /** Reads from the disk. */
   readonly #reads = new SingleFlight<CachedManifest | undefined>();

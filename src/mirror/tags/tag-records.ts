@@ -1,6 +1,6 @@
-import { LRUCache } from 'lru-cache';
 import type { Tag } from '../../oci/reference.ts';
 import type { Background } from '../concurrency/background.ts';
+import { boundedMap } from '../concurrency/remembered.ts';
 import {
   parseTagRecord,
   type RecordKey,
@@ -38,7 +38,7 @@ const maxUnwritten = 100_000;
  */
 export class TagRecords {
   readonly #deps: TagRecordsDeps;
-  readonly #memory = new LRUCache<string, TagRecord>({ max: 100_000 });
+  readonly #memory = boundedMap<string, TagRecord>(100_000);
   readonly #unwritten = new Map<string, Entry>();
   /** The write or removal of each tag's record that runs now. */
   readonly #running = new Map<string, { readonly isRemoval: boolean; readonly ended: Promise<void> }>();

@@ -1,6 +1,6 @@
-import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
 import type { Digest } from '../../../oci/digest.ts';
+import { boundedMap } from '../../concurrency/remembered.ts';
 import type { PinnedContent } from '../../eviction/eviction.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Observer } from '../../ports/observer.ts';
@@ -42,7 +42,7 @@ export class Pins implements PinnedContent {
   readonly #deps: PinsDeps;
   #pins: ReadonlyMap<string, KeptPin> = new Map();
   #set = new PinSet([]);
-  readonly #found = new LRUCache<Digest, number>({ max: 50_000 });
+  readonly #found = boundedMap<Digest, number>(50_000);
   readonly #inTurn = pLimit(1);
   #bytes = 0;
   #isKnown = false;
