@@ -58,7 +58,7 @@ export function createListeners(config: Config, deps: ListenersDeps): Listeners 
 type Reporting = ListenersDeps & { readonly report: (bug: unknown, requestId?: string) => void };
 
 function registryListener(config: Config, deps: Reporting & Pick<Listeners, 'running'>): Listener {
-  const { memory, observer, log, report } = deps;
+  const { memory, observer, log } = deps;
   const { tls, host, port } = config.listen;
   const { idleTimeoutMs, maxConnections, maxRequests, trustedProxies, forwardedHeader } = config.clients;
   const connections = new Connections({ max: maxConnections });
@@ -73,7 +73,7 @@ function registryListener(config: Config, deps: Reporting & Pick<Listeners, 'run
     onClientCredentials: () =>
       log.logger.warn('a client sends credentials: they are ignored, since clients.mode is anonymous'),
   });
-  const certificate = tls && new Certificate(tls, { report });
+  const certificate = tls && new Certificate(tls, { report: reportRenewal(log) });
   return new Listener(app, {
     name: 'registry listener',
     host,
@@ -112,6 +112,11 @@ function managementListener(config: Config, deps: Reporting & Pick<Listeners, 'r
     onCut: (reason) => observer.managementRejected({ reason }),
     onStopping,
   });
+}
+
+/** Of a certificate: an operator has put files there that cannot be used. */
+export function reportRenewal({ logger }: Pick<Log, 'logger'>): (cause: unknown) => void {
+  return (cause) => logger.error({ err: cause }, 'the renewed certificate is not used, the old one stays in use');
 }
 
 async function readTokenIn(file: string, log: Log): Promise<string> {

@@ -11,6 +11,7 @@ import type { Memory } from '../../mirror/ports/memory.ts';
 import type { Tracing } from '../../mirror/ports/tracing.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
+import { reportRenewal } from '../listeners.ts';
 
 export interface SiblingListenerDeps {
   readonly mirror: Mirror;
@@ -40,7 +41,7 @@ export function siblingListener(
     limits: { maxRequests: clients.maxRequests, connections },
     report,
   });
-  const certificate = tls && new Certificate(tls, { report });
+  const certificate = tls && new Certificate(tls, { report: reportRenewal(log) });
   return new Listener(app, {
     name: 'sibling listener',
     host,
