@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { refusesForNow } from '../../mirror/ports/blob-store.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
@@ -61,10 +60,12 @@ async function makeFolders({ path, folders }: StoreFolders): Promise<void> {
   for (const folder of ['', blobsFolder]) await folders.sync(join(path, folder));
 }
 
+/** No upstream has this name. It is the same at every start: one that an earlier process has left is replaced and removed. */
+const probeName = '.probe';
+
 async function moveProbeInto(target: string, { path, files, folders }: StoreFolders): Promise<void> {
-  const name = randomUUID();
-  const from = join(path, incomingFolder, name);
-  const to = join(path, target, name);
+  const from = join(path, incomingFolder, probeName);
+  const to = join(path, target, probeName);
   const probe = await files.open(from, 'create');
   await probe.close();
   try {

@@ -1,5 +1,5 @@
 import { mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
@@ -42,6 +42,23 @@ test('a start keeps stored content and removes what an earlier process was writi
   expect(await readdir(join(path, 'incoming'))).toEqual([]);
   expect(await store.readAll(digest, 100)).toEqual(bytes);
   expect(store.pendingBytes()).toBe(0);
+});
+
+test('a process that dies while it checks its folders leaves a file that the next start removes', async () => {
+  const path = await temporaryDirectory();
+  const files = new ScriptedFiles();
+  const died = Promise.withResolvers<void>();
+  files.before = async ({ operation, path: file }) => {
+    if (operation !== 'unlink' || !(await readdir(join(path, 'repositories'))).includes(basename(file))) return;
+    died.resolve();
+    await new Promise(() => {});
+  };
+  void fileStores({ path, files }).store.prepare();
+  await died.promise;
+
+  await fileStores({ path }).store.prepare();
+  const left = await readdir(path, { recursive: true, withFileTypes: true });
+  expect(left.filter((entry) => entry.isFile())).toEqual([]);
 });
 
 test('a path that is not a folder is rejected in one line that names it', async () => {
