@@ -76,3 +76,11 @@ test('no proxy is trusted unless it is configured', async () => {
   expect(line['client']).toBe('127.0.0.1');
   expect(line).not.toHaveProperty('proxy');
 });
+
+test('a client with an IPv4 address has it in the log, also where the listener is on all addresses', async () => {
+  const upstream = await startFakeRegistry();
+  const app = await startApp({ ...mirrorOf(upstream), listen: { host: '::', port: 0 } });
+  expect((await fetch(`http://127.0.0.1:${new URL(app.url).port}/v2/`)).status).toBe(200);
+  const requests = () => app.logLines.filter(({ msg }) => msg === 'request');
+  await expect.poll(requests).toMatchObject([{ client: '127.0.0.1' }]);
+});

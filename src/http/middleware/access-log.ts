@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import type { ServerSpan, Tracing } from '../../mirror/ports/tracing.ts';
-import { Exchange, Link, LinkedList, RequestDeadline, type Step } from '../server/exchange.ts';
+import { Exchange, Link, LinkedList, RequestDeadline, type Step, unmapped } from '../server/exchange.ts';
 import { ClientAddresses, type Origin, type TrustedProxies } from './client-address.ts';
 import { endRequestSpan, servedRequest } from './traced-request.ts';
 
@@ -164,7 +164,7 @@ export function recordRequests(deps: AccessLogDeps): Step {
     ctx.state = { exchange };
     const place = running?.begin(exchange);
     exchange.requestId = requestIdIn(req.headers) ?? newId();
-    const origin = addresses?.of(req) ?? { client: req.socket.remoteAddress, proxy: undefined };
+    const origin = addresses?.of(req) ?? { client: unmapped(req.socket.remoteAddress), proxy: undefined };
     const record = (span?: ServerSpan) => {
       // It closes once: `on` costs less than `once`.
       res.on('close', () => recordAnswer({ req, res, exchange, place, origin, span }, deps));

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { BlockList, isIP } from 'node:net';
+import { unmapped } from '../server/exchange.ts';
 
 /** The proxies whose forwarding header is believed, and which header that is. */
 export interface TrustedProxies {
@@ -60,11 +61,6 @@ function addTo(list: BlockList, entry: string): void {
   const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
   if (bits === undefined) list.addAddress(address, family);
   else list.addSubnet(address, Number(bits), family);
-}
-
-/** An IPv4 address that an IPv6 socket reports as `::ffff:10.0.0.1`. */
-function unmapped(address: string | undefined): string | undefined {
-  return address?.startsWith('::ffff:') === true && address.includes('.') ? address.slice(7) : address;
 }
 
 /** The addresses in the header, the last one first; undefined for what is no address (RFC 7239 §6: `unknown`, `_hidden`). */

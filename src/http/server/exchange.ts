@@ -248,3 +248,8 @@ export class RequestDeadline {
     }
   }
 }
+
+/** An IPv4 address that an IPv6 socket reports as `::ffff:10.0.0.1` is `10.0.0.1`. Pure. */
+export function unmapped(address: string | undefined): string | undefined {
+  return address?.startsWith('::ffff:') === true && address.includes('.') ? address.slice(7) : address;
+}

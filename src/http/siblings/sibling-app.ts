@@ -12,7 +12,7 @@ import {
 } from '../middleware/request-checks.ts';
 import { servedRequest } from '../middleware/traced-request.ts';
 import type { Handler } from '../server/context.ts';
-import { Exchange, RequestDeadline } from '../server/exchange.ts';
+import { Exchange, RequestDeadline, unmapped } from '../server/exchange.ts';
 import { LargeBodies } from '../response/memory-bodies.ts';
 import { requireSecret, type SecretCheck } from './secret-check.ts';
 import { answerSibling, type SiblingAnswersDeps, type SiblingState } from './sibling-answers.ts';
@@ -64,7 +64,7 @@ function recordRequests({ observer }: Pick<SiblingAppDeps, 'observer'>): Handler
 function traceRequests({ serve }: Pick<Tracing, 'serve'>): Handler<SiblingState> {
   return (ctx, next) => {
     const { req, res } = ctx;
-    return serve(servedRequest(req, { from: 'sibling', client: req.socket.remoteAddress }), (span) => {
+    return serve(servedRequest(req, { from: 'sibling', client: unmapped(req.socket.remoteAddress) }), (span) => {
       res.once('close', () => {
         const { siblingKind: kind = 'other' } = ctx.state;
         const attributes = { 'layerwell.request.kind': kind, 'layerwell.sibling.outcome': outcomeOf(res) };
