@@ -4,6 +4,8 @@ import { layoutIndexOf } from '../../src/oci/image-layout.ts';
 import { imported } from '../support/archive.ts';
 import { ask } from '../support/client.ts';
 import { descriptorOf, image } from '../support/images.ts';
+import { pullAll } from '../support/pull.ts';
+import { ScriptedFiles } from '../support/scripted-files.ts';
 import { startWithJobs, type WithJobs } from '../support/start-jobs.ts';
 import { tar } from '../support/tar.ts';
 
@@ -147,3 +149,23 @@ test('two imports of the same archive at the same time both succeed', async () =
   expect(both.map(({ status }) => status)).toEqual([200, 200]);
   expect(await servedOf(mirror)).toBe(200);
 });
+
+test.each(['_tags', '_blobs'])(
+  'an image of which the disk does not take the records in %s is no success, and the next import completes it',
+  async (folder) => {
+    const files = new ScriptedFiles();
+    files.failWith = ({ operation, path }) => (operation === 'rename' && path.includes(folder) ? 'ENOSPC' : undefined);
+    const mirror = await startWithJobs({ files });
+    await mirror.hub.stop();
+    const { status, body } = await imported(mirror, tar(filesOf()));
+    const problem = 'the disk does not take its records now';
+    expect([status, body]).toMatchObject([200, { images: [{ image: 'docker.io/library/nginx:1', problem }] }]);
+
+    files.failWith = () => undefined;
+    await expect
+      .poll(async () => (await imported(mirror, tar(filesOf()))).body['images'])
+      .toMatchObject([{ blobs: 3 }]);
+    await mirror.app.restart();
+    await pullAll(mirror.app, 'library/nginx', '1');
+  },
+);

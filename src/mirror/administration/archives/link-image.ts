@@ -14,6 +14,7 @@ import type { Memory } from '../../ports/memory.ts';
 import {
   parseManifestRecord,
   parseReferrersRecord,
+  parseTagRecord,
   parseVisibilityRecord,
   type RecordStore,
 } from '../../ports/record-store.ts';
@@ -76,21 +77,44 @@ export class LinkImage {
     const lacks = await this.#collect(descriptor, whole, { ...waiting, arrived, depth: 0 });
     if (lacks !== undefined) return lacks;
     const { repositoryId } = located;
-    const { records, links, background } = this.#deps;
+    const { links, background } = this.#deps;
     for (const [digest, size] of whole.blobs) await links.record(repositoryId, digest, size);
     for (const [digest, mediaType] of whole.manifests) {
       const bytes = await this.#read(digest, waiting);
-      if (!bytes) return `${digest} was evicted while it was imported: the store has too little room`;
+      if (!bytes) return whyEvicted(digest);
       this.#deps.manifests.keep(repositoryId, { digest, mediaType, bytes });
     }
     await background.settled();
-    const written = await records.read({ kind: 'manifest', repositoryId, digest: descriptor.digest });
-    if (written === undefined) return 'the disk does not take its records now';
+    const lost = await this.#whyUnwritten(repositoryId, whole);
+    if (lost !== undefined) return lost;
     if (image.isPublic) await this.#setPublic(repositoryId);
     if (name === undefined) await this.#listReferrer(image, waiting);
     else await this.#tag(image, name);
     await background.settled();
+    if (name !== undefined && !(await this.#isTagWritten(image, name))) return diskRefuses;
     return { manifests: whole.manifests.size, blobs: whole.blobs.size };
+  }
+
+  /** What is in memory only would be lost with this process. @returns why the store does not have the records of an image, if so. */
+  async #whyUnwritten(repositoryId: RepositoryId, { manifests, blobs }: WholeImage): Promise<string | undefined> {
+    const links = [
+      ...Array.from(manifests.keys(), (digest) => ({ kind: 'manifest', repositoryId, digest }) as const),
+      ...Array.from(blobs.keys(), (digest) => ({ kind: 'blob', repositoryId, digest }) as const),
+    ];
+    for (const key of links) {
+      if ((await this.#deps.records.read(key)) !== undefined) continue;
+      return (await this.#sizeOf(key.digest)) === undefined ? whyEvicted(key.digest) : diskRefuses;
+    }
+    return undefined;
+  }
+
+  /** Also if a client has moved the tag meanwhile. */
+  async #isTagWritten({ located, descriptor }: ImageToLink, { reference: tag }: ImageName): Promise<boolean> {
+    const { tagRecords, records } = this.#deps;
+    const { repositoryId } = located;
+    if (isDigest(tag) || (await tagRecords.get(repositoryId, tag))?.digest !== descriptor.digest) return true;
+    const record = parseTagRecord(await records.read({ kind: 'tag', repositoryId, tag }), tag);
+    return record?.digest === descriptor.digest;
   }
 
   /** Collects what an image has. Images of an index that are not stored are left out, if another is. @returns what is missing. */
@@ -182,6 +206,12 @@ export class LinkImage {
     if (referrers.some((one) => one.digest === referrer.digest)) return;
     await this.#deps.records.write(key, { referrers: [...referrers, referrer], fetchedAtMs });
   }
+}
+
+const diskRefuses = 'the disk does not take its records now';
+
+function whyEvicted(digest: Digest): string {
+  return `${digest} was evicted while it was imported: the store has too little room`;
 }
 
 function whyGone(what: string, digest: Digest, arrived: ReadonlySet<Digest>): string {
