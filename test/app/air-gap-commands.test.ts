@@ -1,4 +1,5 @@
-import { readdir, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { lstat, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { exportImages, type ExportOptions } from '../../src/commands/archives/export.ts';
@@ -66,5 +67,34 @@ test('an export that fails leaves no file, and the exit code says why', async ()
   expect(await runImport(at(source), output)).toMatchObject({
     code: 1,
     error: expect.stringMatching(/oci-layout|tar/),
+  });
+});
+
+test('an export into a pipe or a device leaves it in its place, and one into a folder is refused', async () => {
+  const source = await startWithJobs();
+  source.hub.content.add('library/nginx', '1', image());
+  await source.done('warm', { images: ['nginx:1'] });
+  const folder = await temporaryDirectory();
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  const archive = readFile(pipe);
+  expect(await runExport(at(source), { output: pipe })).toMatchObject({ code: 0 });
+  expect((await archive).toString('latin1', 0, 10)).toBe('oci-layout');
+  expect((await lstat(pipe)).isFIFO()).toBe(true);
+  expect(await runExport(at(source), { output: folder })).toMatchObject({
+    code: 1,
+    error: expect.stringContaining(`${folder} is a folder`),
+  });
+  expect(await readdir(folder)).toEqual(['pipe']);
+});
+
+test('an import of a file that cannot be read says so, and not that no mirror answers', async () => {
+  const target = await startWithJobs();
+  const folder = await temporaryDirectory();
+  expect(await runImport(at(target), folder)).toMatchObject({ code: 1, error: expect.stringContaining('is a folder') });
+  // The memory of this process, from address 0 on: it opens, and each read fails.
+  expect(await runImport(at(target), '/proc/self/mem')).toMatchObject({
+    code: 1,
+    error: expect.stringMatching(/^\/proc\/self\/mem: EIO/),
   });
 });

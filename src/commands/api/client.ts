@@ -144,7 +144,7 @@ export async function streamApiOf(choice: MirrorChoice): Promise<StreamApi> {
 
 function unreachable(url: string, cause: unknown, signal?: AbortSignal): never {
   signal?.throwIfAborted();
-  if (cause instanceof ApiFailure) throw cause;
+  for (let one = cause; one instanceof Error; one = one.cause) if (one instanceof ApiFailure) throw one;
   const message = `no mirror answers at ${new URL(url).origin}: ${innermostReason(cause)}`;
   throw new ApiFailure(exitCodes.unreachable, message, { cause });
 }

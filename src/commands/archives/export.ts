@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import {
@@ -52,26 +52,41 @@ export function exportImages(options: ExportOptions): Promise<number> {
 
 async function write(options: ExportOptions): Promise<number> {
   const { images, platforms, referrers, output, stdout, stop } = options;
+  const isReplaced = output !== undefined && (await mayBeReplaced(output));
   const api = await streamApiOf(options);
   const body = { images, ...(platforms.length > 0 && { platforms }), referrers };
   const { body: archive } = await api({ path: 'export', body, signal: stop });
   const counted = countedBytes(archive ?? [], options);
   if (output === undefined) {
     if (stdout) await pipeline(counted.chunks, stdout(), { signal: stop, end: false }).catch(broken);
-    return counted.bytes();
-  }
+  } else if (isReplaced) await writeWhole(output, counted.chunks, stop);
+  else await pipeline(counted.chunks, createWriteStream(output), { signal: stop }).catch(broken);
+  return counted.bytes();
+}
+
+/** Whether a file may come into its place; a device or a pipe is written to. @throws ApiFailure for a folder. */
+async function mayBeReplaced(output: string): Promise<boolean> {
+  const there = await stat(output).catch(() => undefined);
+  if (there?.isDirectory()) throw new ApiFailure(exitCodes.failed, `${output} is a folder`);
+  return there?.isFile() ?? true;
+}
+
+async function writeWhole(output: string, chunks: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
   const unfinished = `${output}.${randomBytes(4).toString('hex')}.partial`;
   try {
-    await pipeline(counted.chunks, createWriteStream(unfinished, { flags: 'wx', flush: true }), { signal: stop });
+    await pipeline(chunks, createWriteStream(unfinished, { flags: 'wx', flush: true }), { signal });
     await rename(unfinished, output);
   } catch (cause) {
     await rm(unfinished, { force: true });
     broken(cause);
   }
-  return counted.bytes();
 }
 
+/** Of this machine. Those of a connection have them in their cause. */
+const fileCalls: ReadonlySet<unknown> = new Set(['open', 'write', 'writev', 'fsync', 'close', 'rename']);
+
 function broken(cause: unknown): never {
-  const detail = `the archive is not whole: ${innermostReason(cause)}; the log of the mirror may say why`;
-  throw new ApiFailure(exitCodes.failed, detail, { cause });
+  const isOfFile = cause instanceof Error && 'syscall' in cause && fileCalls.has(cause.syscall);
+  const hint = isOfFile ? '' : '; the log of the mirror may say why';
+  throw new ApiFailure(exitCodes.failed, `the archive is not whole: ${innermostReason(cause)}${hint}`, { cause });
 }

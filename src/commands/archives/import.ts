@@ -73,8 +73,18 @@ async function sourceOf({ archive, stdin }: ImportOptions) {
     throw new ApiFailure(exitCodes.failed, 'this is a terminal: name the file of the archive, or send it to stdin');
   }
   try {
-    const { size } = await stat(archive);
-    return { source: createReadStream(archive), total: size };
+    const status = await stat(archive);
+    if (status.isDirectory()) throw new Error('it is a folder, and no tar');
+    return { source: readFrom(archive), total: status.isFile() ? status.size : undefined };
+  } catch (cause) {
+    throw new ApiFailure(exitCodes.failed, `${archive}: ${innermostReason(cause)}`, { cause });
+  }
+}
+
+/** A file that cannot be read is no failure of the connection to the mirror. @throws ApiFailure */
+async function* readFrom(archive: string): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const piece of createReadStream(archive)) if (piece instanceof Uint8Array) yield piece;
   } catch (cause) {
     throw new ApiFailure(exitCodes.failed, `${archive}: ${innermostReason(cause)}`, { cause });
   }
