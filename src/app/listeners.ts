@@ -109,7 +109,9 @@ function managementListener(config: Config, deps: Reporting & Pick<Listeners, 'r
     ...timeouts,
     connections,
     onRejected: (reason) => observer.managementRejected({ reason }),
-    onCut: (reason) => observer.managementRejected({ reason }),
+    onCut: (reason) => {
+      if (reason !== 'tls') observer.managementRejected({ reason }); // It has no TLS.
+    },
     onStopping,
   });
 }

@@ -114,7 +114,7 @@ function clientInstruments(make: Maker) {
   return {
     rejections: make.counter(
       'http_rejected_total',
-      'Requests and connections rejected, by the limit that was reached: `requests`, `connections`, or `upstream`, where too many requests wait for one upstream or for its slow bodies; or for what the client does: `headers`, too many; `malformed`, broken HTTP; `slow_client`, it sends its headers or reads its answer too slowly.',
+      'Requests and connections rejected, by the limit that was reached: `requests`, `connections`, or `upstream`, where too many requests wait for one upstream or for its slow bodies; or for what the client does: `headers`, too many; `malformed`, broken HTTP; `tls`, its handshake fails, for example as it does not trust the certificate; `slow_client`, it sends its handshake or headers or reads its answer too slowly.',
       ['reason'],
     ),
     managementRejections: make.counter(

@@ -149,6 +149,7 @@ const rejections: readonly RejectionReason[] = [
   'upstream',
   'headers',
   'malformed',
+  'tls',
   'slow_client',
 ];
 const managementRejections: readonly ManagementRejection[] = ['connections', 'requests', 'malformed', 'slow_client'];

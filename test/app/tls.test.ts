@@ -120,3 +120,15 @@ test('a client that never completes the TLS handshake does not delay shutdown be
   mirror.send('SIGTERM');
   expect(await mirror.exited).toEqual({ code: 0, signal: null });
 });
+
+test('clients whose handshake fails are counted, and one that leaves is not', async () => {
+  const { mirror, port } = await started();
+  const failures = async () => (await mirror.metrics()).sum('layerwell_http_rejected_total', { reason: 'tls' });
+  const place = { host: '127.0.0.1', port };
+  const plain = connect(place, () => void plain.write('GET /v2/ HTTP/1.1\r\nHost: mirror.test\r\n\r\n'));
+  const leaves = connect(place, () => leaves.resetAndDestroy());
+  await Promise.all([once(plain, 'close'), once(leaves, 'close')]);
+  await expect.poll(failures).toBe(1);
+  await once(connectTls({ ...place, ALPNProtocols: ['h2'], rejectUnauthorized: false }), 'error');
+  await expect.poll(failures).toBe(2);
+});

@@ -7,8 +7,8 @@ const statusLineByCode: ReadonlyMap<string, string> = new Map([
   ['HPE_HEADER_OVERFLOW', '431 Request Header Fields Too Large'],
 ]);
 
-/** Why a connection is cut: broken HTTP, or a client that sends its headers or reads its answer too slowly. */
-export type CutReason = 'malformed' | 'slow_client';
+/** Why a connection is cut: broken HTTP, a TLS handshake that failed, or a client that sends too little of either in time, or reads too slowly. */
+export type CutReason = 'malformed' | 'tls' | 'slow_client';
 
 /**
  * Answers malformed HTTP with the spec's error body, and closes the connection: it is unknown where the next request begins.
@@ -36,12 +36,19 @@ export class BrokenRequests {
   refuse(error: Error & { readonly code?: string | undefined }, socket: Duplex): void {
     const code = error.code ?? '';
     if (code === 'ERR_HTTP_REQUEST_TIMEOUT' && this.#pipelines.isPaused(socket)) return; // The mirror itself stopped reading the headers.
-    if (code === 'ERR_HTTP_REQUEST_TIMEOUT') this.#onCut('slow_client');
-    else if (code.startsWith('HPE_')) this.#onCut('malformed');
+    const reason = cutReasonOf(code);
+    if (reason !== undefined) this.#onCut(reason);
     const mayWrite = socket.writable && this.#connections.isOpened(socket) && !this.#connections.isAnswering(socket);
     if (mayWrite) socket.end(answerTo(code), () => socket.destroy());
     else socket.destroy();
   }
+}
+
+/** @returns undefined if the client has left: a probe of a load balancer connects and leaves. */
+function cutReasonOf(code: string): CutReason | undefined {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT' || code === 'ERR_TLS_HANDSHAKE_TIMEOUT') return 'slow_client';
+  if (code.startsWith('ERR_SSL_')) return 'tls';
+  return code.startsWith('HPE_') ? 'malformed' : undefined;
 }
 
 function answerTo(code: string): string {

@@ -40,8 +40,8 @@ export interface NamedManifest {
   readonly size: number;
 }
 
-/** Limits that were reached; or what a client does: too many headers, broken HTTP, reading or sending too slowly. */
-export type RejectionReason = 'requests' | 'connections' | 'upstream' | 'headers' | 'malformed' | 'slow_client';
+/** Limits that were reached; or what a client does: too many headers, broken HTTP, a TLS handshake that fails, reading or sending too slowly. */
+export type RejectionReason = 'requests' | 'connections' | 'upstream' | 'headers' | 'malformed' | 'tls' | 'slow_client';
 
 /** Receives every event, so that logs, metrics and tests see the same facts. It only counts and logs: nothing may depend on it. Must not throw. */
 export interface Observer {
