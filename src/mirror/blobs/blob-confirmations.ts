@@ -3,7 +3,6 @@ import { type Shared, SingleFlight } from '../concurrency/single-flight.ts';
 import { ifAnswered } from '../ports/other-caches.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import type { Waiting } from '../ports/waiting.ts';
-import type { ContentQuestion } from '../ports/shared-work.ts';
 import type { BlobConfirmationsDeps } from './blobs-deps.ts';
 import { type BlobQuestion, blobName } from './served-blob.ts';
 import type { ClaimedSize } from './upstream-blobs.ts';
@@ -72,15 +71,22 @@ export class BlobConfirmations {
   }
 
   /**
-   * The link that the index may know of once it is rebuilt, after the upstream did not answer.
-   * @throws the cause if it is an answer of the upstream, or there is no link; the signal's reason.
+   * The link that the index may know of once it is rebuilt, after the upstream did not answer. Whoever waits for that counts as waiting for the
+   * upstream; a request that was refused because too many do does not.
+   * @throws the cause if it is an answer of the upstream, or there is no link; TooManyWaiters; the signal's reason.
    */
-  async linkAfterRebuild(
-    { repositoryId, digest }: ContentQuestion,
-    cause: unknown,
+  async linkAfterRebuild(question: BlobQuestion, cause: unknown, waiting: Waiting): Promise<BlobRecord> {
+    if (!(cause instanceof UpstreamError) || cause.reason === 'busy') throw cause;
+    const { waiters } = this.#deps;
+    return waiters.wait(question.upstream.label, () => this.#linkAfterRebuild(question, cause, waiting));
+  }
+
+  /** @throws the cause if there is no link; the signal's reason. */
+  async #linkAfterRebuild(
+    { repositoryId, digest }: BlobQuestion,
+    cause: UpstreamError,
     waiting: Waiting,
   ): Promise<BlobRecord> {
-    if (!(cause instanceof UpstreamError)) throw cause;
     await this.#deps.index.whenComplete(waiting);
     const link = await this.#deps.links.check(repositoryId, digest);
     if (!link) throw cause;
@@ -91,7 +97,8 @@ export class BlobConfirmations {
     try {
       return await ask();
     } catch (cause) {
-      return this.linkAfterRebuild(question, cause, waiting);
+      if (!(cause instanceof UpstreamError)) throw cause;
+      return this.#linkAfterRebuild(question, cause, waiting);
     }
   }
 }

@@ -41,6 +41,7 @@ export interface BlobConfirmationsDeps {
   readonly storedBlobs: Pick<StoredBlobs, 'open'>;
   readonly links: BlobLinks;
   readonly index: Pick<Index, 'whenComplete'>;
+  readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Clock;
   /** Asked when the upstream gives no answer. */
   readonly caches: Pick<OtherCache, 'openBlob'>;
