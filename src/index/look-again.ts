@@ -66,21 +66,20 @@ const together = 16;
 export async function lookAgain(changed: ChangedThings, deps: LookAgainDeps & Waiting): Promise<void> {
   const { store, records, index, observer, signal } = deps;
   index.beginRebuild();
-  const found = parallel(changed.contents, together, async (digest) => {
-    return { digest, status: await store.statusOf(digest) };
-  });
-  for await (const { digest, status } of inTurns(found, deps)) {
-    if (status) {
-      index.recordStoredContent(contentOf(digest, status));
-      continue;
-    }
-    for (const key of (await index.forgetMissing?.(digest)) ?? []) await records.remove(key);
-    const stored = await store.statusOf(digest); // By a pull, meanwhile.
-    if (stored) index.recordStoredContent(contentOf(digest, stored));
-  }
+  const looked = parallel(changed.contents, together, (digest) => lookAt(digest, deps));
+  for await (const content of inTurns(looked, deps)) if (content) index.recordStoredContent(content);
   const onMissing = async (key: RecordKey): Promise<void> => index.forgetRecord?.(key);
   await indexRecords(changed.records, { store, records, index, observer, signal, onMissing });
   await index.completeLookAgain?.({ signal });
+}
+
+/** Ends its removal, if it is not stored: many at the same time, so that they share the syncs of the journal. */
+async function lookAt(digest: Digest, { store, records, index }: LookAgainDeps): Promise<IndexedContent | undefined> {
+  const status = await store.statusOf(digest);
+  if (status) return contentOf(digest, status);
+  for (const key of (await index.forgetMissing?.(digest)) ?? []) await records.remove(key);
+  const stored = await store.statusOf(digest); // By a pull, meanwhile.
+  return stored && contentOf(digest, stored);
 }
 
 function contentOf(digest: Digest, { size, modifiedAtMs }: StoredStatus): IndexedContent {

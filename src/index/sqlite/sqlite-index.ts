@@ -23,7 +23,7 @@ import { openView, type OpenView, type OpenViewOptions } from './open-view.ts';
 import { databaseBytes } from './view-reader.ts';
 import type { ChangedThings, StoreChanges } from '../look-again.ts';
 import type { LosableIndex } from '../rebuilder.ts';
-import { evictableOf, isOfThisRun, removeContent, removeRepository, removeUnseen, type Steps } from './view-steps.ts';
+import { evictableOf, removeContent, removeMissing, removeRepository, removeUnseen, type Steps } from './view-steps.ts';
 import { startSaving, type ViewSaver } from './view-saver.ts';
 
 export interface SqliteIndexDeps {
@@ -128,7 +128,7 @@ export class SqliteIndex extends BufferedIndex implements Index, Catalogue, Cata
   }
 
   forgetMissing = (digest: Digest): Promise<readonly RecordKey[]> =>
-    this.#settled((view) => (isOfThisRun(view, digest) ? [] : removeContent(view, this.#steps, digest)));
+    this.#settled((view) => removeMissing(view, this.#steps, digest));
 
   forgetRecord = (key: RecordKey): Promise<void> =>
     this.#settled(({ remover, rebuild }) => remover.removeRecord(key, rebuild));

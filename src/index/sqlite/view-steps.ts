@@ -79,9 +79,15 @@ export async function removeContent(
   return distinctRecords([...buffered, ...removed]);
 }
 
-/** Whether content was written since the start: then it may not be in the store yet. */
-export function isOfThisRun({ remover, rebuild }: OpenView, digest: Digest): boolean {
-  return remover.isSeen(digest, rebuild);
+/**
+ * Removes content that the store does not have, unless it was written since the start: then it may not be in the store yet. Where only names
+ * that it gave can be left, as after most evictions, nothing is noted: each note would wait for a sync of the journal.
+ */
+export async function removeMissing(view: OpenView, steps: Steps, digest: Digest): Promise<readonly RecordKey[]> {
+  const { reader, remover, rebuild } = view;
+  if (remover.isSeen(digest, rebuild)) return [];
+  const isKnown = reader.hasContent(digest) || remover.recordsOf(digest).length > 0;
+  return removeContent(view, isKnown ? steps : { ...steps, changes: undefined }, digest);
 }
 
 /** Ends a rebuild: removes the rows whose content or record was not found in the store. @throws the signal's reason when it aborts. */
