@@ -169,3 +169,14 @@ test.each(['_tags', '_blobs'])(
     await pullAll(mirror.app, 'library/nginx', '1');
   },
 );
+
+test('an image that is told to be imported is served, also by a store that it fills', async () => {
+  for (const kib of [52, 56, 60, 64, 68, 72]) {
+    const mirror = await startWithJobs({ config: { storage: { maxSize: `${kib}KiB`, minFree: '0B' } } });
+    await mirror.hub.stop();
+    const { body } = await imported(mirror, tar(filesOf()));
+    const isTold = !JSON.stringify(body).includes('"problem"');
+    expect([kib, isTold, await servedOf(mirror)]).toEqual([kib, isTold, isTold ? 200 : 503]);
+    await mirror.app.stop();
+  }
+});

@@ -91,6 +91,9 @@ export class LinkImage {
     if (name === undefined) await this.#listReferrer(image, waiting);
     else await this.#tag(image, name);
     await background.settled();
+    await background.settled(); // The eviction that makes room for these records.
+    const gone = await this.#whyUnwritten(repositoryId, whole);
+    if (gone !== undefined) return gone;
     if (name !== undefined && !(await this.#isTagWritten(image, name))) return diskRefuses;
     return { manifests: whole.manifests.size, blobs: whole.blobs.size };
   }
