@@ -1,9 +1,11 @@
-import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { type FileSystem, failedWith, type OpenFile } from './file-system.ts';
 
 /** How often a folder is created again that was removed before it was used. */
 const maxAttempts = 5;
+
+/** Of a file that tries out a folder. No upstream has this name. It is always the same: one that a killed process has left is replaced and removed. */
+export const probeName = '.probe';
 
 /**
  * Renames files into folders, which it creates, so that nothing is lost in a power loss once `sync` has resolved: a new folder counts as
@@ -49,9 +51,10 @@ export class DurableFolders {
     return this.#files.mayChange(folder);
   }
 
-  /** Creates a file in a folder and removes it. @throws the disk's error. */
+  /** Creates a file in a folder and removes it, and one that a killed process has left. @throws the disk's error. */
   async tryOut(folder: string): Promise<void> {
-    const path = join(folder, randomUUID());
+    const path = join(folder, probeName);
+    await this.remove(path);
     const file = await this.#files.open(path, 'create');
     try {
       await file.write([Buffer.alloc(4096)], 0);

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { refusesForNow } from '../../mirror/ports/blob-store.ts';
 import type { Observer } from '../../mirror/ports/observer.ts';
 import { blobsFolder, incomingFolder, repositoriesFolder, quarantineFolder } from '../layout.ts';
-import type { DurableFolders } from './durable-folders.ts';
+import { type DurableFolders, probeName } from './durable-folders.ts';
 import { failedWith, type FileSystem } from './file-system.ts';
 
 export interface StoreFolders {
@@ -59,9 +59,6 @@ async function makeFolders({ path, folders }: StoreFolders): Promise<void> {
   for (const folder of fixed) await folders.make(join(path, folder));
   for (const folder of ['', blobsFolder]) await folders.sync(join(path, folder));
 }
-
-/** No upstream has this name. It is the same at every start: one that an earlier process has left is replaced and removed. */
-const probeName = '.probe';
 
 async function moveProbeInto(target: string, { path, files, folders }: StoreFolders): Promise<void> {
   const from = join(path, incomingFolder, probeName);
