@@ -3,7 +3,7 @@ import pLimit from 'p-limit';
 import { type ConfigText, parseConfig, readConfig } from '../config/loading/load.ts';
 import { ConfigError } from '../config/loading/problems.ts';
 import type { Config } from '../config/schema.ts';
-import { tlsFilesOf } from '../config/loading/tls-files.ts';
+import { sha256OfTlsFiles, tlsFilesOf } from '../config/loading/tls-files.ts';
 import { warningsOf } from '../config/loading/checks.ts';
 import { sectionsThatNeedRestart } from './mirror-rules.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -15,6 +15,8 @@ export interface ReloadingDeps {
   readonly started: Config;
   /** Of the file that it was read from. */
   readonly sha256: string;
+  /** Of the certificates and keys towards upstreams, before they were read. */
+  readonly tlsSha256: string;
   readonly apply: (changed: Config) => void;
   /** Called after each reload. */
   readonly onEnded?: (result: ReloadResult) => void;
@@ -90,11 +92,11 @@ export class Reloading {
 
   readonly #onChange = (): void => void this.reload();
 
-  /** Reloads if the file was changed after it was read at the start of the process, and before it was watched. */
+  /** Reloads if one of the files was changed after it was read at the start of the process, and before it was watched. */
   async #catchUp(): Promise<void> {
-    const { file, sha256 } = this.#deps;
+    const { file, started, sha256, tlsSha256 } = this.#deps;
     const read = await readConfig(file).catch(() => undefined);
-    if (read?.sha256 !== sha256) await this.#load();
+    if (read?.sha256 !== sha256 || sha256OfTlsFiles(started) !== tlsSha256) await this.#load();
   }
 
   async #load(): Promise<ReloadResult> {

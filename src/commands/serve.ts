@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { type AppDeps, createApp } from '../app/app.ts';
 import { newReplicaId } from '../cluster/membership.ts';
 import { parseConfig, readConfig } from '../config/loading/load.ts';
+import { sha256OfTlsFiles } from '../config/loading/tls-files.ts';
 import { warningsOf } from '../config/loading/checks.ts';
 import { drain, type Part, StartFailure, startInOrder, type StopAll } from '../app/lifecycle.ts';
 import { abortable } from '../mirror/concurrency/abortable-wait.ts';
@@ -36,7 +37,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { file, env } = options;
   const loaded = await unlessStopped(load({ file, env }), options.stop);
   if (!loaded) return;
-  const { config, configSha256 } = loaded;
+  const { config, configSha256, tlsSha256 } = loaded;
   // Made here, so that every line of the log names the replica.
   const replicaId = config.cluster && newReplicaId(config.cluster.replicaName);
   const tracing = createTracing(options);
@@ -46,7 +47,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     return log.close();
   });
   try {
-    await serveWith({ config, configSha256, log, replicaId, tracing }, options);
+    await serveWith({ config, configSha256, tlsSha256, log, replicaId, tracing }, options);
   } finally {
     if (!options.force.aborted) await tracing?.flush();
     await log.close();
@@ -55,15 +56,18 @@ export async function serve(options: ServeOptions): Promise<void> {
 
 interface Served extends Pick<AppDeps, 'config' | 'log' | 'replicaId' | 'tracing'> {
   readonly configSha256: string;
+  /** See `Reloading`. */
+  readonly tlsSha256: string;
 }
 
 async function load({ file, env }: Pick<ServeOptions, 'file' | 'env'>) {
   const read = await readConfig(file);
-  return { config: await parseConfig(read, { file, env }), configSha256: read.sha256 };
+  const config = await parseConfig(read, { file, env });
+  return { config, configSha256: read.sha256, tlsSha256: sha256OfTlsFiles(config) };
 }
 
 async function serveWith(served: Served, options: ServeOptions): Promise<void> {
-  const { config, configSha256, log } = served;
+  const { config, configSha256, tlsSha256, log } = served;
   const { file, env, version, nodeVersion, stop, force, onReloadAsked, failpoint } = options;
   const revision = env['LAYERWELL_REVISION']; // Set by the image.
   const app = createApp({ ...served, version, revision, nodeVersion, failpoint });
@@ -76,6 +80,7 @@ async function serveWith(served: Served, options: ServeOptions): Promise<void> {
     env,
     started: config,
     sha256: configSha256,
+    tlsSha256,
     apply: (changed) => app.reload(changed),
     onEnded: (result) => app.reloadEnded(result),
     log,

@@ -126,6 +126,7 @@ test('clients whose handshake fails are counted, and one that leaves is not', as
   const failures = async () => (await mirror.metrics()).sum('layerwell_http_rejected_total', { reason: 'tls' });
   const place = { host: '127.0.0.1', port };
   const plain = connect(place, () => void plain.write('GET /v2/ HTTP/1.1\r\nHost: mirror.test\r\n\r\n'));
+  plain.on('error', () => {}); // It may be reset.
   const leaves = connect(place, () => leaves.resetAndDestroy());
   await Promise.all([once(plain, 'close'), once(leaves, 'close')]);
   await expect.poll(failures).toBe(1);

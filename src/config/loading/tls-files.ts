@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { reasonOf } from './interpolate.ts';
@@ -51,6 +51,21 @@ export function tlsFilesOf({
   return upstreams.flatMap(({ tls: { caFile, certFile, keyFile } }) =>
     [caFile, certFile, keyFile].filter((file) => file !== undefined),
   );
+}
+
+/** Of what these files hold now, in hex. One that cannot be read counts as well. */
+export function sha256OfTlsFiles(config: Parameters<typeof tlsFilesOf>[0]): string {
+  const hash = createHash('sha256');
+  for (const file of tlsFilesOf(config)) hash.update(sha256OrReason(file));
+  return hash.digest('hex');
+}
+
+function sha256OrReason(file: string): string {
+  try {
+    return createHash('sha256').update(readFileSync(file)).digest('hex');
+  } catch (cause) {
+    return reasonOf(cause);
+  }
 }
 
 function isCertificate(pem: string): boolean {

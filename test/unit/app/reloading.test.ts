@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { Reloading, type ReloadResult } from '../../../src/app/reloading.ts';
 import { parseConfig, readConfig } from '../../../src/config/loading/load.ts';
+import { sha256OfTlsFiles } from '../../../src/config/loading/tls-files.ts';
 import { createLog } from '../../../src/telemetry/log.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 
@@ -17,18 +18,20 @@ async function mount(folder: string, text: string, version: string): Promise<voi
 }
 
 /** A mirror that has read its file, and does not watch it yet. */
-async function started() {
+async function started(config = configWith('1m')) {
   const folder = await temporaryDirectory();
-  await mount(folder, configWith('1m'), '..1');
+  await mount(folder, config, '..1');
   const file = join(folder, 'mirror.config.json');
   await symlink('..data/mirror.config.json', file);
   const read = await readConfig(file);
   const results: ReloadResult[] = [];
+  const parsed = await parseConfig(read, { file, env: {} });
   const reloading = new Reloading({
     file,
     env: {},
-    started: await parseConfig(read, { file, env: {} }),
+    started: parsed,
     sha256: read.sha256,
+    tlsSha256: sha256OfTlsFiles(parsed),
     apply: () => {},
     onEnded: (result) => results.push(result),
     log: createLog({ level: 'silent' }),
@@ -51,6 +54,15 @@ test('a change between the reading of the file and the first look at it is not m
   await mount(folder, configWith('2m'), '..2');
   reloading.start();
   await expect.poll(tag).toBe(120_000);
+});
+
+test('a certificate that is renewed between its reading and the first look at it is not missed', async () => {
+  const caFile = join(await temporaryDirectory(), 'ca.pem');
+  await writeFile(caFile, 'first');
+  const { reloading, results } = await started(JSON.stringify({ upstreams: { 'docker.io': { tls: { caFile } } } }));
+  await writeFile(caFile, 'second');
+  reloading.start();
+  await expect.poll(() => results).toHaveLength(1);
 });
 
 test('a file that did not change since it was read is not loaded twice', async () => {
