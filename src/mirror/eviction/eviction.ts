@@ -29,6 +29,7 @@ export interface EvictionDeps extends MemoryOfRemoved {
   readonly store: Pick<BlobStore, 'open' | 'remove' | 'isBeingRead'>;
   readonly records: Pick<RecordStore, 'remove'>;
   readonly index: Index;
+  readonly clock: Pick<Clock, 'now'>;
   readonly observer: Pick<Observer, 'evicted' | 'internalError'>;
   /** Absent: nothing is pinned. */
   readonly pins?: PinnedContent | undefined;
@@ -127,18 +128,21 @@ export class Eviction {
   }
 
   /**
-   * Once the index is complete: removes the links of one content that was evicted before, and is not stored again.
+   * Once the index is complete: removes the links of one content that was evicted before, and is not stored again. What fails is tried again after
+   * the others.
    * @returns whether there may be more to do now.
    */
   async removeLeftLinks(): Promise<boolean> {
     const { index, store, observer } = this.#deps;
     const [digest] = this.#evictedEarly;
     if (digest === undefined || !(await index.isComplete())) return false;
+    this.#evictedEarly.delete(digest);
     try {
       await using stored = await store.open(digest);
       if (!stored) await this.#forgetMissing(digest, []);
-      return this.#evictedEarly.delete(digest);
+      return true;
     } catch (cause) {
+      this.#evictedEarly.add(digest);
       observer.internalError({ part: 'eviction', cause });
       linkAgain(cause, this.#deps);
       return false;
@@ -156,10 +160,19 @@ export class Eviction {
       digest,
       forget: async () => distinctRecords([...besides, ...(await index.forget(digest))]),
       remove: async (keys) => {
+        await this.#countAgainIfStored(digest);
         await removeRecords(keys, { from: records });
         return true;
       },
     });
+  }
+
+  /** Content may have been stored since it was missed, and be forgotten with the rest: nothing would count it. */
+  async #countAgainIfStored(digest: Digest): Promise<void> {
+    const { index, store, clock } = this.#deps;
+    await using stored = await store.open(digest);
+    if (!stored || (await index.hasContent(digest))) return;
+    index.recordContent({ digest, size: stored.size, isManifest: false, names: [], usedAtMs: clock.now() });
   }
 
   /** Content with its records. @returns whether it is gone from the disk; otherwise it is counted again. */

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { parseRepository } from '../../../../src/oci/reference.ts';
@@ -66,4 +66,32 @@ test('a link that the disk does not remove stays in the index, and goes with a l
   records.fails = false;
   await disk.space.sweep();
   expect([records.written.size, disk.index.links]).toEqual([0, []]);
+});
+
+test('content that is stored while its links are removed, and forgotten with them, is counted', async () => {
+  const { disk } = await evictedInRebuild();
+  const forget = disk.index.forget.bind(disk.index);
+  vi.spyOn(disk.index, 'forget').mockImplementation(async (forgotten) => {
+    disk.storedAgain.add(digest); // The index waited for its disk.
+    disk.index.recordContent({ ...content, names: [] });
+    return forget(forgotten);
+  });
+  disk.index.isRebuilt = true;
+  await disk.space.sweep();
+  expect(disk.left).toEqual(['a']);
+});
+
+test('a link that the disk never removes does not keep those of other content', async () => {
+  const { disk, records } = await evictedInRebuild();
+  const other = { ...link, digest: digestOf(Buffer.from('b')) };
+  disk.index.isRebuilt = false;
+  await disk.space.purge({ ...content, digest: other.digest }, async () => 'free');
+  disk.index.recordLink({ ...other, mediaType: undefined, size: 1 });
+  vi.spyOn(records, 'remove').mockImplementation(async (key) => {
+    if ('digest' in key && key.digest === digest) throw new Error('EIO');
+  });
+  disk.index.isRebuilt = true;
+  await disk.space.sweep();
+  await disk.space.sweep();
+  expect(disk.index.links.map((left) => left.digest)).toEqual([digest]);
 });
