@@ -3,7 +3,7 @@ import type { Digest } from '../../oci/digest.ts';
 import type { Tag } from '../../oci/reference.ts';
 import { abortable } from '../concurrency/abortable-wait.ts';
 import type { Background } from '../concurrency/background.ts';
-import { bytesOnDisk, type RecordStore } from '../ports/record-store.ts';
+import { bytesOnDisk, type RecordKey, type RecordStore } from '../ports/record-store.ts';
 import { isSameRepository, type RepositoryId } from '../ports/repository-id.ts';
 import { type Catalogue, type ContentDetails, type EvictableContent, type Index } from '../ports/store-index.ts';
 import type { Waiting } from '../ports/waiting.ts';
@@ -82,7 +82,7 @@ export class Purge {
     // What was just pulled is written in the background; it would appear on the disk after it was removed.
     await abortable(background.settled(), signal);
     if (!(await index.isComplete())) return 'unreadable';
-    const found = withLeft(await this.#rootsOf(target), this.#removal.leftOf(target));
+    const found = withLeft(await abortable(this.#rootsOf(target, signal), signal), this.#removal.leftOf(target));
     if (typeof found === 'string') return found;
     const { roots, tags, unindexed } = found;
     const removed = new Map<Digest, EvictableContent>();
@@ -104,7 +104,7 @@ export class Purge {
     return { planned: { tags, contents: [...removed.values()], kept: kept.size }, unindexed };
   }
 
-  async #rootsOf(target: PurgeTarget): Promise<Roots | PurgeRefusal> {
+  async #rootsOf(target: PurgeTarget, signal: AbortSignal): Promise<Roots | PurgeRefusal> {
     const { tagRecords, index } = this.#deps;
     const { repositoryId } = target;
     switch (target.kind) {
@@ -121,9 +121,9 @@ export class Purge {
         return isLinked ? { tags, roots: [target.digest], unindexed: [] } : 'unknown';
       }
       case 'tags':
-        return this.#withUnindexed(target, await this.#someTagsOf(repositoryId, target.isWanted));
+        return this.#withUnindexed(target, await this.#someTagsOf(repositoryId, target.isWanted), signal);
       case 'repository':
-        return this.#withUnindexed(target, await this.#allOf(repositoryId));
+        return this.#withUnindexed(target, await this.#allOf(repositoryId), signal);
     }
   }
 
@@ -131,17 +131,19 @@ export class Purge {
   async #withUnindexed(
     target: Extract<PurgeTarget, { readonly kind: 'tags' | 'repository' }>,
     indexed: Roots | PurgeRefusal,
+    signal: AbortSignal,
   ): Promise<Roots | PurgeRefusal> {
     const { observer, most = mostOfRepository } = this.#deps;
     if (indexed === 'unreadable' || indexed === 'too-many') return indexed;
     const { tags, roots } = indexed === 'unknown' ? nothing : indexed;
-    const isWanted = (one: UnindexedRecord) =>
-      target.kind === 'repository' || (one.kind === 'tag' && target.isWanted(one.tag));
+    const isWanted = (key: RecordKey) =>
+      target.kind === 'repository' || (key.kind === 'tag' && target.isWanted(key.tag));
     const unindexed: UnindexedRecord[] = [];
     try {
       const known = { tags, links: roots };
-      for await (const one of unindexedRecords({ ...this.#deps, ...target, known })) {
-        if (isWanted(one)) unindexed.push(one);
+      for await (const one of unindexedRecords({ ...this.#deps, ...target, known, isWanted })) {
+        if (signal.aborted) return 'unreadable'; // Nobody waits for it.
+        unindexed.push(one);
         if (unindexed.length > most) return 'too-many';
       }
     } catch (cause) {

@@ -1,6 +1,6 @@
 import type { Digest } from '../../oci/digest.ts';
 import type { Tag } from '../../oci/reference.ts';
-import type { RecordStore } from '../ports/record-store.ts';
+import type { RecordKey, RecordStore } from '../ports/record-store.ts';
 import type { RepositoryId } from '../ports/repository-id.ts';
 import type { Index } from '../ports/store-index.ts';
 import type { TagRecords } from '../tags/tag-records.ts';
@@ -14,6 +14,8 @@ export interface UnindexedRecordsOptions {
   readonly repositoryId: RepositoryId;
   /** What the index has of the repository. */
   readonly known: { readonly tags: readonly Tag[]; readonly links: readonly Digest[] };
+  /** Other tags and links are not read. */
+  readonly isWanted: (key: RecordKey) => boolean;
   readonly records: Pick<RecordStore, 'listOf'>;
   readonly tagRecords: Pick<TagRecords, 'get'>;
 }
@@ -25,11 +27,13 @@ export interface UnindexedRecordsOptions {
 export async function* unindexedRecords({
   repositoryId,
   known,
+  isWanted,
   records,
   tagRecords,
 }: UnindexedRecordsOptions): AsyncIterable<UnindexedRecord> {
   const [tags, links] = [new Set<string>(known.tags), new Set(known.links)];
   for await (const key of records.listOf(repositoryId)) {
+    if (!isWanted(key)) continue;
     if ((key.kind === 'manifest' || key.kind === 'blob') && !links.has(key.digest)) {
       yield { kind: key.kind, digest: key.digest };
     } else if (key.kind === 'tag' && !tags.has(key.tag)) {

@@ -6,6 +6,7 @@ import { type ContentDetails, mostDetails } from '../../../../src/mirror/ports/s
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts';
 import { ociManifest } from '../../../../src/oci/media-types.ts';
 import { parseRepository, parseTag, type Tag } from '../../../../src/oci/reference.ts';
+import { gate } from '../../../support/gate.ts';
 
 const repositoryId = { upstream: 'docker.io', repository: parseRepository('library/nginx') };
 const other = { upstream: 'docker.io', repository: parseRepository('library/other') };
@@ -19,8 +20,8 @@ function details(more: Partial<ContentDetails> = {}): ContentDetails {
 }
 
 /** A purge of a repository whose tag `1` points at `manifest`, which names `layer`. */
-function purgeOf(deps: Partial<PurgeDeps['index']> & { readonly most?: number } = {}) {
-  const { most, ...more } = deps;
+function purgeOf(deps: Partial<PurgeDeps['index']> & Partial<Pick<PurgeDeps, 'most' | 'records' | 'tagRecords'>> = {}) {
+  const { most, records = { listOf: async function* () {} }, tagRecords, ...more } = deps;
   const [manifest, layer] = [named('manifest'), named('layer')];
   const known = new Map([
     [manifest, details({ names: [layer], tags: [{ repositoryId, tag }] })],
@@ -45,10 +46,8 @@ function purgeOf(deps: Partial<PurgeDeps['index']> & { readonly most?: number } 
   const purge = new Purge({
     index,
     background: { settled: async () => {} },
-    records: { listOf: async function* () {} },
-    tagRecords: {
-      get: async (_, one) => (forgotten.includes(one) ? undefined : record),
-    },
+    records,
+    tagRecords: tagRecords ?? { get: async (_, one) => (forgotten.includes(one) ? undefined : record) },
     observer: { internalError: () => {} },
     space: {
       purge: async ({ digest }, decide) => {
@@ -160,6 +159,40 @@ test('what the index cannot tell of in the middle of a purge is left', async () 
   const { purge, manifest, layer } = purgeOf({ details: async () => (answers-- > 0 ? free : undefined) });
   const found = await purge.run({ kind: 'repository', repositoryId }, waiting);
   expect(found).toMatchObject({ contents: [], kept: 0, left: { contents: [manifest, layer] } });
+});
+
+test('a purge that waits for a disk that hangs ends with its signal, and the next one begins', async () => {
+  const [listing, hanging] = [gate(), gate()];
+  const listOf: PurgeDeps['records']['listOf'] = async function* (repository) {
+    if (repository !== other) return;
+    listing.open();
+    await hanging.opened;
+    yield { kind: 'manifest', repositoryId: other, digest: named('unindexed') };
+  };
+  const { purge, manifest, layer } = purgeOf({ records: { listOf } });
+  const leaving = new AbortController();
+  const first = purge.run({ kind: 'repository', repositoryId: other }, leaving);
+  const next = purge.plan({ kind: 'repository', repositoryId }, waiting);
+  await listing.opened;
+  leaving.abort(new Error('left'));
+  await expect(first).rejects.toThrow('left');
+  expect(await next).toMatchObject({ contents: [{ digest: manifest }, { digest: layer }] });
+  hanging.open();
+});
+
+test('a purge of some tags reads no record of the others', async () => {
+  const read: Tag[] = [];
+  const tags = ['1', '2', '3'].map((one) => parseTag(one));
+  const { purge } = purgeOf({
+    records: {
+      listOf: async function* () {
+        for (const one of tags) yield { kind: 'tag', repositoryId, tag: one };
+      },
+    },
+    tagRecords: { get: async (_, one) => void read.push(one) },
+  });
+  await purge.plan({ kind: 'tags', repositoryId, isWanted: (one) => one !== tags[1] }, waiting);
+  expect(read).toEqual([tags[2]]); // The index has the first.
 });
 
 test('content is free when only what goes refers to it', () => {
