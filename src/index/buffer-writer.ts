@@ -32,17 +32,33 @@ export class BufferedRows<Key, Row> extends Map<Key, Row> {
   }
 }
 
+/** About 40 MB. */
+const mostForgotten = 100_000;
+
 /** Tags, by their names. What the mirror writes is newer than what a rebuild has read. */
 export class BufferedTags extends BufferedRows<string, BufferedTag> {
-  /** Forgotten since a rebuild began, which may have read their records before. */
+  /** Forgotten since a rebuild began, which may have read their records before. Redis may be away for long: of many, the last ones. */
   readonly #forgotten = new Set<string>();
+  readonly #mostForgotten: number;
+
+  /** @param limits.mostForgotten for tests. */
+  constructor(limits: { readonly mostForgotten?: number } = {}) {
+    super();
+    this.#mostForgotten = limits.mostForgotten ?? mostForgotten;
+  }
 
   add(tag: BufferedTag, { isRebuilding }: { readonly isRebuilding: boolean }): void {
     const key = tagKey(tag);
     if (tag.source === 'store' && (this.has(key) || this.#forgotten.has(key))) return;
     this.set(key, tag);
-    if (tag.digest !== undefined) this.#forgotten.delete(key);
-    else if (isRebuilding) this.#forgotten.add(key);
+    this.#forgotten.delete(key);
+    if (tag.digest === undefined && isRebuilding) this.#remember(key);
+  }
+
+  #remember(key: string): void {
+    this.#forgotten.add(key);
+    const [oldest] = this.#forgotten;
+    if (oldest !== undefined && this.#forgotten.size > this.#mostForgotten) this.#forgotten.delete(oldest);
   }
 
   hasTag(tag: Pick<BufferedTag, 'repositoryId' | 'tag'>): boolean {
