@@ -9,8 +9,8 @@ const removedTogether = 16;
 export interface KeptMeanwhile {
   /** What is kept from now on is newer than this mark. */
   mark(): number;
-  /** Forgets the tags among these records at once: those that are recorded again from now on stay. */
-  dropTags(records: readonly RecordKey[]): void;
+  /** Forgets the tags among these records, at once if they are not very many: those that are recorded again afterwards stay. */
+  dropTags(records: readonly RecordKey[]): Promise<void>;
   /** Writes again what was kept since the mark and has one of these records, or a digest of theirs. */
   storeAgain(records: readonly RecordKey[], since: number): void;
 }
@@ -45,7 +45,7 @@ export async function removeEverywhere(
   const since = kept?.mark() ?? 0;
   const keys = await forget();
   if (!keys) return undefined;
-  kept?.dropTags(keys);
+  await kept?.dropTags(keys);
   onEvicted(keys, digest, since);
   try {
     if (!(await remove(keys))) return undefined;

@@ -131,9 +131,9 @@ export class Space {
 
   /** Removes records. @throws RecordsLeft */
   purgeRecords(keys: readonly RecordKey[]): Promise<void> {
-    return this.#removing(() => {
-      this.#deps.kept?.dropTags(keys);
-      return removeRecords(keys, { from: this.#deps.records });
+    return this.#removing(async () => {
+      await this.#deps.kept?.dropTags(keys);
+      await removeRecords(keys, { from: this.#deps.records });
     });
   }
 

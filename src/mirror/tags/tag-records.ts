@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Tag } from '../../oci/reference.ts';
 import type { Background } from '../concurrency/background.ts';
 import { boundedMap } from '../concurrency/remembered.ts';
@@ -30,6 +31,8 @@ interface Entry {
 
 /** A bound for when the disk refuses writes. The memory holds no more either. */
 const maxUnwritten = 100_000;
+/** About 10 ms. The index buffers each, and an index in Redis is rebuilt when it has to buffer very many. */
+const droppedTogether = 1_000;
 
 /**
  * What every tag pointed to when it was last confirmed, in memory and on the disk. When a tag moves, its record is written at once.
@@ -99,13 +102,17 @@ export class TagRecords {
    * @throws the disk's error; the removal is tried again later
    */
   async remove(repositoryId: RepositoryId, tag: Tag): Promise<void> {
-    this.drop([{ kind: 'tag', repositoryId, tag }]);
+    await this.drop([{ kind: 'tag', repositoryId, tag }]);
     await this.removeDropped(repositoryId, tag);
   }
 
-  /** Forgets the tags among these. Their records are removed by {@link removeDropped}, or with the next records that are written. */
-  drop(records: readonly RecordKey[]): void {
-    for (const key of records) {
+  /**
+   * Forgets the tags among these: at once, but of very many some in each turn of the event loop. Their records are removed by
+   * {@link removeDropped}, or with the next records that are written.
+   */
+  async drop(records: readonly RecordKey[]): Promise<void> {
+    for (const [at, key] of records.entries()) {
+      if (at > 0 && at % droppedTogether === 0) await nextTurn();
       if (key.kind === 'tag') this.#forget({ repositoryId: key.repositoryId, tag: key.tag, record: undefined });
     }
   }

@@ -66,7 +66,7 @@ test('a tag that is recorded again after it was dropped stays, though its record
   const { tagRecords, records, index, background } = started();
   tagRecords.put(repositoryId, tag, meaning('one', 1));
   await background.idle();
-  tagRecords.drop([key]);
+  await tagRecords.drop([key]);
   expect(await tagRecords.get(repositoryId, tag)).toBeUndefined();
   const again = meaning('one', 2);
   tagRecords.put(repositoryId, tag, again);
@@ -75,6 +75,21 @@ test('a tag that is recorded again after it was dropped stays, though its record
   expect(await tagRecords.get(repositoryId, tag)).toBe(again);
   expect(await records.read(key)).toEqual(stored(again));
   expect([...index.tags.values()]).toEqual([{ repositoryId, tag, digest: again.digest }]);
+});
+
+test('very many tags are dropped in turns: requests are answered in between', async () => {
+  const { tagRecords, index } = started();
+  const keys = Array.from({ length: 2_001 }, (_, number) => ({ ...key, tag: parseTag(`v${number}`) }));
+  for (const { tag: one } of keys) index.recordTag(repositoryId, one, meaning('one', 1).digest);
+  const left: number[] = [];
+  const look = () => {
+    left.push(index.tags.size);
+    if (index.tags.size > 0) setImmediate(look);
+  };
+  setImmediate(look);
+  await tagRecords.drop(keys);
+  expect(index.tags.size).toBe(0);
+  expect(left).toEqual([1_001, 1]);
 });
 
 test('a tag that is not in memory is read from the disk, once', async () => {
