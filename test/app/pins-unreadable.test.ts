@@ -110,6 +110,16 @@ test('damaged pins keep nothing, and cannot be changed until their file was copi
   await expect.poll(async () => (await world.pinned('docker.io/acme/c')).status).toBe(200);
 });
 
+test('a file of pins that is longer than any that was written keeps nothing, and may be replaced once it is removed', async () => {
+  const world = await startedWhile(() => undefined, ' '.repeat(9 * 1024 * kib));
+  await pullOthers(world, 'b', 'c');
+  expect(await stateOf(world)).toEqual({ status: 200, pins: undefined, up: 1, evicted: true });
+  expect(await world.pinned('docker.io/acme/c')).toMatchObject({ status: 503 });
+  await rm(join(world.app.dataDirectory, 'pins.json'));
+  world.endWait();
+  await expect.poll(async () => (await world.pinned('docker.io/acme/c')).status).toBe(200);
+});
+
 test('a mirror that cannot read its pins stops at once', async () => {
   const { app, pauses } = await startedWhile(readFails);
   expect(pauses).toHaveLength(1);

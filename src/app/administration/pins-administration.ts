@@ -11,7 +11,7 @@ import type { Waiting } from '../../mirror/ports/waiting.ts';
 import { anyGlobMatcher } from '../../oci/reference.ts';
 import { DurableFolders } from '../../storage/filesystem/durable-folders.ts';
 import type { FileSystem } from '../../storage/filesystem/file-system.ts';
-import { StateFile } from '../../storage/filesystem/state-file.ts';
+import { StateFile, TooLong } from '../../storage/filesystem/state-file.ts';
 import { damagedPinsFile, pinsFile } from '../../storage/layout.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Part } from '../lifecycle.ts';
@@ -125,7 +125,9 @@ export class StorePins implements Part, PinsAdministration {
     try {
       bytes = await this.#file.read();
     } catch (cause) {
-      return { cause, text: unreadable };
+      if (!(cause instanceof TooLong)) return { cause, text: unreadable };
+      this.pins.restore(null);
+      return { cause, text: uncopied };
     }
     try {
       if (!this.pins.restore(bytes && parsed(bytes)) && bytes) await this.#keepDamaged(bytes);

@@ -17,14 +17,14 @@ export class StateFile {
     this.#deps = deps;
   }
 
-  /** @returns undefined if it does not exist. @throws the disk's error, or Error for a file that is too long. */
+  /** @returns undefined if it does not exist. @throws the disk's error, or TooLong. */
   async read(): Promise<Buffer | undefined> {
     const { name, maxBytes } = this.#deps;
     const file = await this.#open();
     if (!file) return undefined;
     try {
       const { size } = await file.status();
-      if (size > maxBytes) throw new Error(`${name} has ${size} bytes, which is more than this program writes`);
+      if (size > maxBytes) throw new TooLong(name, size);
       return await readUpTo(size, file);
     } finally {
       await file.close();
@@ -49,5 +49,14 @@ export class StateFile {
       if (failedWith(cause, 'ENOENT')) return undefined;
       throw cause;
     }
+  }
+}
+
+/** The disk can read the file, but this program has not written it. */
+export class TooLong extends Error {
+  override readonly name = 'TooLong';
+
+  constructor(file: string, bytes: number) {
+    super(`${file} has ${bytes} bytes, which is more than this program writes`);
   }
 }
