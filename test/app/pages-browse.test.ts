@@ -70,12 +70,12 @@ test('a tag that has moved is refreshed after a confirmation', async () => {
 
 test('who is not signed in is asked for the token before a confirmation, and a form of another site purges nothing', async () => {
   const { app, visitor } = await startPagesWithImages();
-  const stranger = new Visitor(visitor.url);
+  const signedOut = new Visitor(visitor.url);
   const path = '/confirm/purge?image=docker.io%2Flibrary%2Fnginx%3A1.0';
-  const asked = await stranger.get(path);
+  const asked = await signedOut.get(path);
   expect(asked).toMatchObject({ status: 303, headers: { location: `/login?next=${encodeURIComponent(path)}` } });
   const image = 'docker.io/library/nginx:1.0';
-  expect((await stranger.post('/actions/purge', { image })).status).toBe(303);
+  expect((await signedOut.post('/actions/purge', { image })).status).toBe(303);
   expect((await visitor.post('/actions/purge', { image })).status).toBe(403);
   const form = formTokenIn(await visitor.get(path));
   const evil = { origin: 'http://evil.test', 'sec-fetch-site': 'cross-site' };

@@ -134,8 +134,8 @@ test('a form of another site, or without the form token of the session, does not
   await other.signIn(token);
   expect((await other.post('/logout', { form })).status).toBe(403);
   expect(formTokenIn(await visitor.get('/'))).toBe(form);
-  const stranger = new Visitor(visitor.url);
-  expect(await stranger.post('/logout', { form })).toMatchObject({
+  const signedOut = new Visitor(visitor.url);
+  expect(await signedOut.post('/logout', { form })).toMatchObject({
     status: 303,
     headers: { location: '/login?next=%2F' },
   });

@@ -219,17 +219,17 @@ describeWithTools(redisTools, 'replicas that share a Redis', () => {
     const { upstream, apps, redis } = await started(1);
     const [first] = apps;
     const secret = 'another secret, which is long enough too';
-    const stranger = await startApp({ ...mirrorOf(upstream), cluster: await clusterOf(redis, { secret }) });
+    const outsider = await startApp({ ...mirrorOf(upstream), cluster: await clusterOf(redis, { secret }) });
     const blob = randomBlob(100_000);
     upstream.content.addBlob(repository, blob);
     const path = `/v2/${repository}/blobs/${blob.digest}`;
     if (!first) throw new Error('not started');
     await ask(first, path);
     await first.quiet();
-    expect((await ask(stranger, path)).body.equals(blob.bytes)).toBe(true);
+    expect((await ask(outsider, path)).body.equals(blob.bytes)).toBe(true);
     expect(upstream.count('GET', blobs)).toBe(2);
     const ready = async (app: RunningApp): Promise<unknown> => (await fetch(`${app.managementUrl}/readyz`)).json();
-    expect(await ready(stranger)).toMatchObject({
+    expect(await ready(outsider)).toMatchObject({
       cluster: { replicas: 2, secretRefusedBy: [expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/)] },
     });
     expect(

@@ -112,9 +112,9 @@ describe('uploads', () => {
     setup.uploads.add(blob.key);
     await setup.idle();
 
-    const stranger = bucketParts(setup.s3.settings);
-    await stranger.cache.manifest(alpine, manifest.digest, waiting);
-    expect(stranger.links.isKnown(alpine, blob.digest)).toBe(true);
+    const another = bucketParts(setup.s3.settings);
+    await another.cache.manifest(alpine, manifest.digest, waiting);
+    expect(another.links.isKnown(alpine, blob.digest)).toBe(true);
   });
 
   test('content whose bytes in the bucket were wrong is sent again', async () => {
