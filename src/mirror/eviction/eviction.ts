@@ -133,13 +133,12 @@ export class Eviction {
    * @returns whether there may be more to do now.
    */
   async removeLeftLinks(): Promise<boolean> {
-    const { index, store, observer } = this.#deps;
+    const { index, observer } = this.#deps;
     const [digest] = this.#evictedEarly;
     if (digest === undefined || !(await index.isComplete())) return false;
     this.#evictedEarly.delete(digest);
     try {
-      await using stored = await store.open(digest);
-      if (!stored) await this.#forgetMissing(digest, []);
+      await this.#forgetMissing(digest, async () => ((await this.#isKeptAgain(digest)) ? undefined : []));
       return true;
     } catch (cause) {
       this.#evictedEarly.add(digest);
@@ -151,14 +150,25 @@ export class Eviction {
 
   /** Forgets content that the disk does not have, with its records and this one. @throws the error of the index or the disk. */
   forgetMissing(record: RecordKey & { readonly digest: Digest }): Promise<void> {
-    return this.#forgetMissing(record.digest, [record]);
+    return this.#forgetMissing(record.digest, async () => [record]);
   }
 
-  async #forgetMissing(digest: Digest, besides: readonly RecordKey[]): Promise<void> {
+  /** Whether it is stored, or was pulled since and will be: the index knows a manifest before the store does. */
+  async #isKeptAgain(digest: Digest): Promise<boolean> {
+    const { index, store } = this.#deps;
+    await using stored = await store.open(digest);
+    return stored !== undefined || (await index.hasContent(digest));
+  }
+
+  /** @param wanted the records that go too; nothing is forgotten if it resolves to undefined. What is pulled since it was called is kept. */
+  async #forgetMissing(digest: Digest, wanted: () => Promise<readonly RecordKey[] | undefined>): Promise<void> {
     const { index, records } = this.#deps;
     await removeEverywhere(this.#deps, {
       digest,
-      forget: async () => distinctRecords([...besides, ...(await index.forget(digest))]),
+      forget: async () => {
+        const besides = await wanted();
+        return besides && distinctRecords([...besides, ...(await index.forget(digest))]);
+      },
       remove: async (keys) => {
         await this.#countAgainIfStored(digest);
         await removeRecords(keys, { from: records });

@@ -56,6 +56,14 @@ test('content that was pulled again since keeps its links', async () => {
   expect([records.written.size, disk.index.links.length]).toEqual([1, 1]);
 });
 
+test('content that was pulled again since, and waits to be stored, keeps its links', async () => {
+  const { disk, records } = await evictedInRebuild();
+  disk.index.recordContent({ ...content, names: [] });
+  disk.index.isRebuilt = true;
+  await disk.space.sweep();
+  expect([records.written.size, disk.index.links.length, disk.left]).toEqual([1, 1, ['a']]);
+});
+
 test('a link that the disk does not remove stays in the index, and goes with a later sweep', async () => {
   const { disk, records } = await evictedInRebuild();
   disk.index.isRebuilt = true;
