@@ -5,7 +5,7 @@ import { gate } from '../support/gate.ts';
 import { type Content, image, randomBlob } from '../support/images.ts';
 import { pullAll, pullBlob } from '../support/pull.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
 const holder = 'team/holder';
@@ -20,7 +20,7 @@ async function withCachedBlob(
   const upstream = await startFakeRegistry();
   upstream.content.addBlob(holder, blob);
   upstream.content.addBlob(other, randomBlob(10, 'something else'));
-  const app = await startApp(mirrorOf(upstream), { files });
+  const app = await startAppInMemory(mirrorOf(upstream), { files });
   await pullBlob(app, holder, blob.digest);
   await app.quiet();
   upstream.forgetRequests();
@@ -179,7 +179,7 @@ test('while a 404 is remembered, no link of another repository is looked up for 
   upstream.content.add(holder, '1', held);
   upstream.content.addBlob(other, randomBlob(10, 'something else'));
   const files = new ScriptedFiles();
-  const app = await startApp(mirrorOf(upstream), { files });
+  const app = await startAppInMemory(mirrorOf(upstream), { files });
   await pullAll(app, holder, '1');
   await app.quiet();
   for (const method of ['GET', 'HEAD']) {
@@ -205,7 +205,7 @@ test('during a download a repository that has the blob joins it, and one that la
       holdBody: { afterBytes: 100_000, until: half },
     },
   );
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   const path = (repository: string, { digest }: Content) => `/v2/${repository}/blobs/${digest}`;
   const first = await open(app, path(holder, cached));
   const refused = await ask(app, path(third, cached));

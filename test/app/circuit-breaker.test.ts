@@ -6,7 +6,7 @@ import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image, randomBlob } from '../support/images.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
 import { selfSigned } from '../unit/upstream/certificates.ts';
 import { serveTls } from '../unit/upstream/serve-tls.ts';
@@ -27,7 +27,7 @@ async function dead(more: MirrorConfig = {}): Promise<Dead> {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', image());
   upstream.script({}, { dropConnection: true });
-  const app = await startApp(mirrorOf(upstream, more));
+  const app = await startAppInMemory(mirrorOf(upstream, more));
   for (const tag of ['a', 'b', 'c']) expect((await ask(app, manifest(tag))).status).toBe(503);
   await circuitIs(app, 'open');
   upstream.forgetRequests();
@@ -93,7 +93,7 @@ test('when the trial fails, the circuit stays open twice as long', async () => {
 test('any number of 404s leaves the circuit closed', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', image());
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   for (let asked = 0; asked < 10; asked += 1) {
     expect((await ask(app, manifest(`missing-${asked}`))).status).toBe(404);
     const blob = `/v2/${repository}/blobs/${randomBlob(10, `missing ${asked}`).digest}`;
@@ -107,7 +107,7 @@ test('any number of 404s leaves the circuit closed', async () => {
 test('cached content is served without delay while the circuit is open', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', image());
-  const app = await startApp(mirrorOf(upstream, { freshness: { tag: '0s' } }));
+  const app = await startAppInMemory(mirrorOf(upstream, { freshness: { tag: '0s' } }));
   await ask(app, manifest('1'));
   upstream.script({}, { dropConnection: true });
   for (const tag of ['a', 'b', 'c']) await ask(app, manifest(tag));
@@ -126,7 +126,7 @@ const paths = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'].map((name) => `/v2/l
 async function allPulled(staleOn: StaleRules): Promise<Dead> {
   const upstream = await startFakeRegistry();
   for (const path of paths) upstream.content.add(path.slice('/v2/'.length, -'/manifests/1'.length), '1', image());
-  const app = await startApp(mirrorOf(upstream, { freshness: { tag: '0s', staleOn } }));
+  const app = await startAppInMemory(mirrorOf(upstream, { freshness: { tag: '0s', staleOn } }));
   for (const path of paths) expect((await ask(app, path)).status).toBe(200);
   await app.quiet();
   app.clock.advance(answeredLatelyMs);
@@ -191,7 +191,7 @@ test('an upstream that fails for another reason at its next trial is treated by 
 
 test('a registry with an untrusted certificate causes 502, also while its circuit is open', async () => {
   const { certificate, key } = await selfSigned('registry');
-  const app = await startApp(mirrorOf({ url: await serveTls({ cert: certificate, key }) }));
+  const app = await startAppInMemory(mirrorOf({ url: await serveTls({ cert: certificate, key }) }));
   expect(await statusOfEach(app, paths)).toEqual(paths.map(() => 502));
   await circuitIs(app, 'open');
   expect((await ask(app, manifest('a'))).headers['retry-after']).toBe('10');
@@ -201,7 +201,7 @@ test('a registry that does not answer in time causes 504, also while its circuit
   const upstream = await startFakeRegistry();
   upstream.script({}, { holdHeaders: gate() });
   const timeouts = { connect: '50ms', headers: '50ms' };
-  const app = await startApp({ upstreams: { 'docker.io': { url: upstream.url, timeouts } } });
+  const app = await startAppInMemory({ upstreams: { 'docker.io': { url: upstream.url, timeouts } } });
   expect(await statusOfEach(app, paths.slice(0, 3))).toEqual([504, 504, 504]);
   await circuitIs(app, 'open');
   upstream.forgetRequests();
@@ -215,7 +215,7 @@ test('an open circuit of one upstream does not affect another', async () => {
   const broken = await startFakeRegistry();
   broken.script({}, { dropConnection: true });
   const upstreams = { 'docker.io': { url: broken.url }, 'ghcr.io': { url: other.url } };
-  const app = await startApp({ defaultUpstream: 'docker.io', upstreams });
+  const app = await startAppInMemory({ defaultUpstream: 'docker.io', upstreams });
   for (const tag of ['a', 'b', 'c']) await ask(app, manifest(tag));
   await circuitIs(app, 'open');
   expect((await ask(app, '/v2/team/app/manifests/1?ns=ghcr.io')).status).toBe(200);
@@ -226,7 +226,7 @@ test('a repository without a visibility verdict does not wait for an upstream wh
   const upstream = await startFakeRegistry();
   upstream.script({}, { dropConnection: true });
   const entry = { url: upstream.url, credentials: [account], visibility: 'public' };
-  const app = await startApp({ upstreams: { 'docker.io': entry } });
+  const app = await startAppInMemory({ upstreams: { 'docker.io': entry } });
   for (const name of ['a', 'b', 'c']) expect((await ask(app, `/v2/team/${name}/tags/list`)).status).toBe(503);
   await circuitIs(app, 'open');
   upstream.forgetRequests();

@@ -8,7 +8,7 @@ import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.t
 import { gate } from '../support/gate.ts';
 import { image, randomBlob, randomBytes } from '../support/images.ts';
 import { get, pullAll, pullBlob } from '../support/pull.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 import { storeOnDisk } from '../support/store-on-disk.ts';
 
@@ -60,7 +60,7 @@ test.each(cases)(
     const blob = randomBlob(size);
     upstream.content.addBlob(repository, blob);
     upstream.script({ method: 'GET', path: blobs }, fault);
-    const app = await startApp(withoutRetries(upstream));
+    const app = await startAppInMemory(withoutRetries(upstream));
     const path = `/v2/${repository}/blobs/${blob.digest}`;
     const first = await open(app, path);
     const ended = await first.rest().then(
@@ -85,7 +85,7 @@ test('a failed download affects only its own clients: the next pull is right, wi
   upstream.content.addBlob(repository, blob);
   const half = gate();
   upstream.script({ path: blobs, times: 1 }, { body: flippedAtTheEnd, holdBody: { afterBytes: 500_000, until: half } });
-  const app = await startApp(withoutRetries(upstream));
+  const app = await startAppInMemory(withoutRetries(upstream));
   const path = `/v2/${repository}/blobs/${blob.digest}`;
   const followers = await Promise.all(Array.from({ length: 5 }, () => open(app, path)));
   half.open();
@@ -101,7 +101,7 @@ test('a chunked blob that is too short is an upstream failure, whatever size its
   const held = image();
   upstream.content.add(repository, '1', held);
   upstream.script({ path: blobs }, { body: (honest) => honest.subarray(0, -10), contentLength: 'absent' });
-  const app = await startApp(withoutRetries(upstream));
+  const app = await startAppInMemory(withoutRetries(upstream));
   await get(app, `/v2/${repository}/manifests/1`);
   for (const { digest } of held.blobs) expect((await get(app, `/v2/${repository}/blobs/${digest}`)).status).toBe(502);
 });
@@ -119,7 +119,7 @@ test.each([
     const held = image();
     upstream.content.add(repository, '1', held);
     upstream.script({ method: 'GET', path: manifests }, fault);
-    const app = await startApp(mirrorOf(upstream));
+    const app = await startAppInMemory(mirrorOf(upstream));
     for (const reference of [held.manifest.digest, '1']) {
       const { status, bytes } = await get(app, `/v2/${repository}/manifests/${reference}`);
       expect(status).toBe(502);
@@ -139,7 +139,7 @@ test('a tag whose Docker-Content-Digest does not match the bytes is rejected, an
     { path: manifests },
     { headers: { 'docker-content-digest': image({ name: 'other' }).manifest.digest } },
   );
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   expect((await get(app, `/v2/${repository}/manifests/1`)).status).toBe(502);
   await expectNothingKept(app);
 });
@@ -151,7 +151,7 @@ test('a manifest larger than any client accepts is rejected, and not stored', as
     { path: manifests },
     { body: () => Buffer.alloc(4 * 1024 * 1024 + 1, ' '), withoutHeaders: ['docker-content-digest'] },
   );
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   expect((await get(app, `/v2/${repository}/manifests/1`)).status).toBe(502);
   await expectNothingKept(app);
 });
@@ -161,7 +161,7 @@ test('a broken response does not end cleanly for an HTTP/1.0 client either, for 
   const blob = randomBlob(1_000_000);
   upstream.content.addBlob(repository, blob);
   upstream.script({ path: blobs }, { body: flippedAtTheEnd, contentLength: 'absent' });
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   const { hostname, port, host } = new URL(app.url);
   const socket = connect(Number(port), hostname);
   const failed = once(socket, 'error'); // Awaited below.

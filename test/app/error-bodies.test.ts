@@ -5,7 +5,7 @@ import type { Fault } from '../support/fake-answer.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image, randomBlob } from '../support/images.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
@@ -36,7 +36,7 @@ async function started(config: object = {}, fault?: Fault) {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', held);
   if (fault) upstream.script({}, fault);
-  return { upstream, app: await startApp(mirrorOf(upstream, { ...config })) };
+  return { upstream, app: await startAppInMemory(mirrorOf(upstream, { ...config })) };
 }
 
 test('content that the upstream lacks is answered 404, with the missing name', async () => {
@@ -72,7 +72,7 @@ describe('a repository that the configuration denies is answered 403, and the up
   ])('$what', async ({ rules, denied, allowed }) => {
     const upstream = await startFakeRegistry();
     for (const name of [denied, allowed]) upstream.content.add(name, '1', held);
-    const app = await startApp({ upstreams: { 'docker.io': { url: upstream.url, ...rules } } });
+    const app = await startAppInMemory({ upstreams: { 'docker.io': { url: upstream.url, ...rules } } });
     for (const path of [
       'manifests/1',
       `manifests/${held.manifest.digest}`,
@@ -138,7 +138,7 @@ describe('a failure of the upstream is answered with its true status', () => {
     upstream.content.add(repository, '1', held);
     const credentials = [{ kind: 'basic', username: 'mirror-account', password: 'wrong-secret' }];
     const entry = { url: upstream.url, credentials, visibility: 'service', allowAnonymous: true };
-    const app = await startApp({ upstreams: { 'docker.io': entry } });
+    const app = await startAppInMemory({ upstreams: { 'docker.io': entry } });
     const { body } = await expectError(app, tagPath, 502, 'UNAVAILABLE');
     expect(body.toString()).not.toMatch(/mirror-account|wrong-secret|bWlycm9y/);
   });
@@ -173,7 +173,7 @@ test('an overloaded mirror answers with an error of the spec', async () => {
 test("a client's Authorization is ignored, and not forwarded", async () => {
   const upstream = await startFakeRegistry({ auth: { kind: 'bearer' } });
   upstream.content.add(repository, '1', held);
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   const authorization = `Basic ${Buffer.from('someone:private').toString('base64')}`;
   for (const path of ['/v2/', tagPath, blobPath]) {
     expect((await ask(app, path, { headers: { authorization } })).status).toBe(200);

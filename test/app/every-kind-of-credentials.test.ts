@@ -6,7 +6,7 @@ import { image } from '../support/images.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { thisTest } from '../support/owner.ts';
 import { pullAll } from '../support/pull.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 
 const repository = 'team/app';
 const kinds = Object.entries(accountKinds).map(([kind, start]) => ({ kind, start }));
@@ -17,7 +17,7 @@ async function startWith(start: Start) {
   const clock = new ManualClock();
   const started = await start(clock);
   stubEnv(started.env);
-  const app = await startApp({ upstreams: { 'registry.test': started.entry } }, { clock });
+  const app = await startAppInMemory({ upstreams: { 'registry.test': started.entry } }, { clock });
   return { ...started, app };
 }
 
@@ -100,7 +100,7 @@ async function withAllKinds(freshness: object) {
   );
   stubEnv(Object.assign({}, ...all.map(({ env }) => env)));
   const upstreams = Object.fromEntries(all.map(({ name, entry }) => [name, entry]));
-  const app = await startApp({ upstreams, freshness }, { clock });
+  const app = await startAppInMemory({ upstreams, freshness }, { clock });
   for (const { name, registry } of all) {
     registry.content.add(repository, 'cached', image({ name }));
     await pullAll(app, `${name}/${repository}`, 'cached');

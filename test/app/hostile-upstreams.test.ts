@@ -12,7 +12,7 @@ import { startFakeRegistry } from '../support/fake-registry.ts';
 import { freePort } from '../support/free-port.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { thisTest } from '../support/owner.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 import { selfSigned } from '../unit/upstream/certificates.ts';
 
@@ -250,7 +250,7 @@ async function startBeside(entry: object): Promise<RunningApp> {
   decent.content.add('team/app', '1', image());
   const credentials = [{ kind: 'basic', ...account }];
   const attack = { ...entry, credentials, visibility: 'service', allowAnonymous: true };
-  return startApp({ upstreams: { 'decent.test': { url: decent.url }, 'evil.test': attack } });
+  return startAppInMemory({ upstreams: { 'decent.test': { url: decent.url }, 'evil.test': attack } });
 }
 
 /** The mirror still serves, and has sent its credentials to no other host. */

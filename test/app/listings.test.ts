@@ -7,7 +7,7 @@ import { gate } from '../support/gate.ts';
 import { image, referrerOf } from '../support/images.ts';
 import { longestTurnMs } from '../support/longest-turn.ts';
 import { pullAll } from '../support/pull.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
@@ -24,7 +24,7 @@ async function started(
 ): Promise<{ readonly upstream: FakeRegistry; readonly app: RunningApp }> {
   const upstream = await startFakeRegistry(options);
   for (const tag of tags) upstream.content.add(repository, tag, subject, tag === tags[0] ? [signature, document] : []);
-  return { upstream, app: await startApp(mirrorOf(upstream, config)) };
+  return { upstream, app: await startAppInMemory(mirrorOf(upstream, config)) };
 }
 
 function json(answer: WholeAnswer): unknown {
@@ -260,7 +260,7 @@ describe('the catalog', () => {
     const other = await startFakeRegistry();
     for (const name of ['library/b', 'library/a', 'team/c', 'never/pulled']) upstream.content.add(name, '1', subject);
     other.content.add('org/app', '1', subject);
-    const app = await startApp({
+    const app = await startAppInMemory({
       defaultUpstream: 'docker.io',
       upstreams: { 'docker.io': { url: upstream.url }, 'ghcr.test': { url: other.url } },
     });

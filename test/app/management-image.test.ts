@@ -8,7 +8,7 @@ import { ask } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { content, type Content, descriptorOf, type Image, multiPlatformImage, referrerOf } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
@@ -26,7 +26,7 @@ async function mirror() {
   const built = multiPlatformImage();
   const signature = referrerOf(built.manifest, { artifactType: 'application/vnd.dev.cosign.artifact.sig.v1+json' });
   hub.content.add(repository, '1', built, [signature]);
-  const app = await startApp(mirrorOf(hub, { freshness: { tag: '5m' } }));
+  const app = await startAppInMemory(mirrorOf(hub, { freshness: { tag: '5m' } }));
   return { hub, app, built, signature };
 }
 
@@ -106,7 +106,7 @@ test('a layer names the other repositories and images that share it', async () =
   hub.content.add(repository, '1', imageOf(configOf({ os: 'linux' }), [layer]));
   const other = imageOf(configOf({ os: 'plan9' }), [layer]);
   hub.content.add('library/other', 'x', other);
-  const app = await startApp(mirrorOf(hub));
+  const app = await startAppInMemory(mirrorOf(hub));
   await pullAll(app, repository, '1');
   await app.quiet();
   await pullAll(app, 'library/other', 'x');
@@ -159,7 +159,7 @@ test.each([
 ])('%s is not found, and no upstream is asked for it', async (_, reference, of) => {
   const hub = await startFakeRegistry();
   hub.content.add(repository, '1', imageOf(configOf({}), [layer]));
-  const app = await startApp(mirrorOf(hub));
+  const app = await startAppInMemory(mirrorOf(hub));
   await pullAll(app, repository, '1');
   const asked = hub.requests.length;
   expect((await detailsOf(app, reference, { of })).status).toBe(404);
@@ -187,7 +187,7 @@ test('what an image says of itself is checked field by field and cut', async () 
   });
   const annotations = { ok: 'yes', no: { deep: true } };
   hub.content.add(repository, '1', imageOf(hostile, [layer], { annotations, artifactType: [], subject: 'x' }));
-  const app = await startApp(mirrorOf(hub));
+  const app = await startAppInMemory(mirrorOf(hub));
   await pullAll(app, repository, '1');
   const { body } = await detailsOf(app, '1');
   const { configuration } = body.image;

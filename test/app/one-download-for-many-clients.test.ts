@@ -6,7 +6,7 @@ import { gate } from '../support/gate.ts';
 import { startHolding } from '../support/held-blob.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
-import { startApp } from '../support/start-app.ts';
+import { startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
@@ -59,7 +59,7 @@ test('an upstream that does not answer does not delay the same blob from another
   for (const upstream of [silent, well]) upstream.content.addBlob(repository, blob);
   const answering = gate();
   silent.script({ path: blobs }, { holdHeaders: answering });
-  const app = await startApp({
+  const app = await startAppInMemory({
     defaultUpstream: 'silent.test',
     upstreams: { 'silent.test': { url: silent.url }, 'well.test': { url: well.url } },
   });
@@ -84,7 +84,7 @@ test('a HEAD does not wait for a download that has not started, and takes the si
   upstream.content.addBlob(repository, blob);
   const [answering, half] = [gate(), gate()];
   upstream.script({ method: 'GET' }, { holdHeaders: answering, holdBody: { afterBytes: 1_000_000, until: half } });
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   const path = `/v2/${repository}/blobs/${blob.digest}`;
   const head = () => ask(app, path, { method: 'HEAD' });
   expect((await head()).status).toBe(200);
@@ -105,7 +105,7 @@ test('all clients that wait for one request get the same 404, and the upstream i
   upstream.content.addBlob(repository, randomBlob(20));
   const answering = gate();
   upstream.script({ path: blobs }, { holdHeaders: answering });
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   const first = ask(app, `/v2/${repository}/blobs/${absent}`);
   await upstream.arrived('GET', blobs);
   const others = Array.from({ length: 9 }, () => ask(app, `/v2/${repository}/blobs/${absent}`));
@@ -125,7 +125,7 @@ test.each([
   upstream.content.add(repository, '1', held);
   const answering = gate();
   upstream.script({ path: manifests }, { holdHeaders: answering });
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   const first = ask(app, `/v2/${repository}/manifests/${reference}`);
   await upstream.arrived('GET', manifests);
   const others = Array.from({ length: 19 }, () => ask(app, `/v2/${repository}/manifests/${reference}`));
@@ -147,7 +147,7 @@ test.each([
   upstream.content.add(repository, '1', image());
   const answering = gate();
   upstream.script({ method: 'HEAD' }, { holdHeaders: answering });
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   const head = () => ask(app, `/v2/${repository}/${path}`, { method: 'HEAD' });
   const first = head();
   await upstream.arrived('HEAD', /./);
@@ -172,7 +172,7 @@ test.each([
     const [answering, looking, disk] = [gate(), gate(), gate()];
     upstream.script({ times: 1 }, { holdHeaders: answering });
     const files = new ScriptedFiles();
-    const app = await startApp(mirrorOf(upstream), { files });
+    const app = await startAppInMemory(mirrorOf(upstream), { files });
     const first = ask(app, `/v2/${repository}/${path}`);
     await upstream.arrived('GET', /./);
     files.before = async (call) => {
@@ -196,7 +196,7 @@ test('a client that keeps up with a download is served from memory: except for s
   const blob = randomBlob(1_900_000);
   upstream.content.addBlob(repository, blob);
   const files = new ScriptedFiles();
-  const app = await startApp(mirrorOf(upstream), { files });
+  const app = await startAppInMemory(mirrorOf(upstream), { files });
   const synced = gate();
   onTestFinished(() => synced.open());
   files.before = async ({ operation }) => (operation === 'sync' ? synced.opened : undefined);

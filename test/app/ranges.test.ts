@@ -8,7 +8,7 @@ import { startHolding } from '../support/held-blob.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { thisSuite } from '../support/owner.ts';
 import { pullBlob } from '../support/pull.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 import { storeOnDisk } from '../support/store-on-disk.ts';
 
@@ -29,7 +29,7 @@ describe('a stored blob', () => {
     upstream = await startFakeRegistry({ owner });
     upstream.content.addBlob(repository, blob);
     upstream.content.add(repository, '1', image());
-    app = await startApp(mirrorOf(upstream), { owner });
+    app = await startAppInMemory(mirrorOf(upstream), { owner });
     await pullBlob(app, repository, blob.digest);
     await ask(app, `/v2/${repository}/manifests/1`);
     await app.quiet();
@@ -145,7 +145,7 @@ test('with verifyReads, a range is read together with everything before it', asy
   const upstream = await startFakeRegistry();
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);
-  const app = await startApp(mirrorOf(upstream, { storage: { verifyReads: true } }));
+  const app = await startAppInMemory(mirrorOf(upstream, { storage: { verifyReads: true } }));
   await pullBlob(app, repository, blob.digest);
   await app.quiet();
   const { body } = await ask(app, `/v2/${repository}/blobs/${blob.digest}`, {
@@ -175,7 +175,7 @@ test('a range beyond the end of an uncached blob is answered 416, and the downlo
   const upstream = await startFakeRegistry();
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   const path = `/v2/${repository}/blobs/${blob.digest}`;
   expect((await ask(app, path, { headers: { range: 'bytes=1000000-' } })).status).toBe(416);
   await app.quiet();
@@ -187,7 +187,7 @@ test('while the size is unknown, a range is answered with the whole blob', async
   const blob = randomBlob(size);
   upstream.content.addBlob(repository, blob);
   upstream.script({ path: blobs }, { contentLength: 'absent' });
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   const answer = await ask(app, `/v2/${repository}/blobs/${blob.digest}`, { headers: { range: 'bytes=0-9' } });
   expect(answer.status).toBe(200);
   expect(answer.body.equals(blob.bytes)).toBe(true);
@@ -201,7 +201,7 @@ test('a part that an upstream sends for the whole blob is never stored as the wh
     { path: blobs, times: 1 },
     { status: 206, headers: { 'content-range': `bytes 0-999/${size}` }, body: (honest) => honest.subarray(0, 1_000) },
   );
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   const path = `/v2/${repository}/blobs/${blob.digest}`;
   expect((await ask(app, path)).status).toBe(502);
   expect((await ask(app, path)).body.equals(blob.bytes)).toBe(true);

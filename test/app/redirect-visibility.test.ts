@@ -6,7 +6,7 @@ import { type FakeS3, startFakeS3 } from '../support/fake-s3.ts';
 import { type Image, image } from '../support/images.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { get, pullAll } from '../support/pull.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 import { temporaryDirectory } from '../support/temp-directory.ts';
 
@@ -32,7 +32,7 @@ function replica({ upstream, s3 }: Pick<Shared, 'upstream' | 's3'>, entry: objec
   const { bucket, endpoint, pathStyle } = s3.settings;
   const storage = { shared: { bucket, endpoint, pathStyle, redirect: true } };
   const upstreams = { 'docker.io': { url: upstream.url, ...entry } };
-  return startApp(mirrorOf(upstream, { storage, upstreams }), { clock: new ManualClock(Date.now()) });
+  return startAppInMemory(mirrorOf(upstream, { storage, upstreams }), { clock: new ManualClock(Date.now()) });
 }
 
 async function uploaded(app: RunningApp): Promise<void> {

@@ -5,7 +5,7 @@ import { ask } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { artifact, image, multiPlatformImage, referrerOf } from '../support/images.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
@@ -23,7 +23,7 @@ interface Started {
 async function started({ referrersApi = false, isSigned = false } = {}): Promise<Started> {
   const upstream = await startFakeRegistry({ referrersApi });
   upstream.content.add(repository, '1', subject, isSigned ? [signature] : []);
-  return { upstream, app: await startApp(mirrorOf(upstream)) };
+  return { upstream, app: await startAppInMemory(mirrorOf(upstream)) };
 }
 
 async function referrersAt(app: RunningApp, query = '') {
@@ -78,7 +78,7 @@ describe('a registry without the referrers API', () => {
     upstream.content.add(repository, '1', subject);
     upstream.script({ path: fallbackTag }, { redirectTo: () => `${login.url}/login` });
     const entry = { url: upstream.url, redirectHosts: [login.host] };
-    const app = await startApp({ defaultUpstream: 'docker.io', upstreams: { 'docker.io': entry } });
+    const app = await startAppInMemory({ defaultUpstream: 'docker.io', upstreams: { 'docker.io': entry } });
     expect(await referrersAt(app)).toMatchObject({ status: 200, digests: [] });
     expect(login.count()).toBeGreaterThan(0);
   });

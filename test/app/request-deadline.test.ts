@@ -3,7 +3,7 @@ import { ask, open } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { image, randomBlob } from '../support/images.ts';
-import { startApp } from '../support/start-app.ts';
+import { startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
@@ -28,7 +28,7 @@ test.each(questions)(
   async ({ path, method = 'GET', headers = {} }) => {
     const upstream = await startFakeRegistry();
     upstream.script({}, { holdHeaders: gate() });
-    const app = await startApp(mirrorOf(upstream), { requestDeadlineMs });
+    const app = await startAppInMemory(mirrorOf(upstream), { requestDeadlineMs });
     const answer = await ask(app, path, { method, headers });
     expect(answer.status).toBe(504);
     expect(answer.body.toString()).toMatch(method === 'HEAD' ? /^$/ : /^\{"errors":\[\{"code":"UNAVAILABLE"/);
@@ -39,7 +39,7 @@ test('a token request that is never answered ends in 504 too', async () => {
   const upstream = await startFakeRegistry({ auth: { kind: 'bearer' } });
   upstream.content.add(repository, '1', image());
   upstream.script({ path: /^\/token$/ }, { holdHeaders: gate() });
-  const app = await startApp(mirrorOf(upstream), { requestDeadlineMs });
+  const app = await startAppInMemory(mirrorOf(upstream), { requestDeadlineMs });
   expect((await ask(app, `/v2/${repository}/manifests/1`)).status).toBe(504);
 });
 
@@ -49,7 +49,7 @@ test('a client whose download gets no slot within the request deadline gets 504 
   for (const one of [slow, waiting]) upstream.content.addBlob(repository, one);
   const half = gate();
   upstream.script({ path: new RegExp(slow.digest) }, { holdBody: { afterBytes: 1_000_000, until: half } });
-  const app = await startApp(mirrorOf(upstream, { download: { maxConcurrent: 1 } }), { requestDeadlineMs });
+  const app = await startAppInMemory(mirrorOf(upstream, { download: { maxConcurrent: 1 } }), { requestDeadlineMs });
   const first = await open(app, `/v2/${repository}/blobs/${slow.digest}`);
   expect((await ask(app, `/v2/${repository}/blobs/${waiting.digest}`)).status).toBe(504);
   half.open();
@@ -62,7 +62,7 @@ test('the download continues after its client got 504, and the next pull is a hi
   upstream.content.addBlob(repository, blob);
   const answering = gate();
   upstream.script({ path: blobs }, { holdHeaders: answering });
-  const app = await startApp(mirrorOf(upstream), { requestDeadlineMs });
+  const app = await startAppInMemory(mirrorOf(upstream), { requestDeadlineMs });
   const path = `/v2/${repository}/blobs/${blob.digest}`;
   expect((await ask(app, path)).status).toBe(504);
   answering.open();
@@ -79,7 +79,7 @@ test.each([
   upstream.content.addBlob(repository, blob);
   const half = gate();
   upstream.script({ path: blobs }, { holdBody: { afterBytes: 150_000, until: half } });
-  const app = await startApp(mirrorOf(upstream, { storage }), { requestDeadlineMs });
+  const app = await startAppInMemory(mirrorOf(upstream, { storage }), { requestDeadlineMs });
   const answer = await open(app, `/v2/${repository}/blobs/${blob.digest}`);
   const start = await answer.read(1);
   // The deadline of a request without headers passes meanwhile.
@@ -92,7 +92,7 @@ test.each([
 test('a list that takes longer than the request deadline is fetched to its end, and the next request gets it', async () => {
   const upstream = await startFakeRegistry({ tagsPerPage: 1 });
   for (const tag of ['a', 'b', 'c']) upstream.content.add(repository, tag, image());
-  const app = await startApp(mirrorOf(upstream), { requestDeadlineMs });
+  const app = await startAppInMemory(mirrorOf(upstream), { requestDeadlineMs });
   const second = gate();
   upstream.script({ times: 1 }, {});
   upstream.script({ times: 1 }, { holdHeaders: second });

@@ -3,7 +3,7 @@ import { ask } from '../support/client.ts';
 import type { Fault } from '../support/fake-answer.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { image, referrerOf } from '../support/images.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
@@ -15,7 +15,7 @@ const unknown = (name: string): string => manifest(`unknown-${name}`);
 async function start(): Promise<{ readonly upstream: FakeRegistry; readonly app: RunningApp }> {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', cold, [referrerOf(cold.manifest)]);
-  return { upstream, app: await startApp(mirrorOf(upstream)) };
+  return { upstream, app: await startAppInMemory(mirrorOf(upstream)) };
 }
 
 const questions = [
@@ -60,7 +60,7 @@ test('a token endpoint that answers 503 once is asked again', async () => {
   const auth = { kind: 'bearer', username: 'robot', password: 's3cr3t', privateRepositories: [] } as const;
   const upstream = await startFakeRegistry({ auth });
   upstream.content.add(repository, '1', cold);
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   upstream.script({ path: /token/, times: 1 }, { status: 503 });
   expect((await ask(app, manifest('1'))).status).toBe(200);
   expect(upstream.count('GET', /token/)).toBe(2);

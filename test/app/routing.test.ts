@@ -4,7 +4,7 @@ import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.t
 import { image } from '../support/images.ts';
 import { thisSuite } from '../support/owner.ts';
 import { sendRaw } from '../support/raw-request.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 
 const owner = thisSuite();
 const names = ['docker.io', 'ghcr.test', 'quay.test:8443'] as const;
@@ -33,7 +33,7 @@ beforeAll(async () => {
     for (const repository of repositories) one.content.add(repository, '1', imageOf(name, repository));
     registries.set(name, one);
   }
-  app = await startApp(
+  app = await startAppInMemory(
     {
       defaultUpstream: 'docker.io',
       upstreams: {
@@ -190,7 +190,7 @@ test('a response to a request with ?ns= has the OCI-Namespace header', async () 
 test("an upstream's repositoryPrefix is put before its repository names", async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add('docker-hub/library/app', '1', image());
-  const prefixed = await startApp({
+  const prefixed = await startAppInMemory({
     upstreams: { 'docker.io': { url: upstream.url, repositoryPrefix: 'docker-hub' } },
   });
   expect((await ask(prefixed, '/v2/app/manifests/1')).status).toBe(200);

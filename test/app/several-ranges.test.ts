@@ -9,7 +9,7 @@ import { type Content, randomBlob } from '../support/images.ts';
 import { thisSuite } from '../support/owner.ts';
 import { pullBlob } from '../support/pull.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
@@ -22,7 +22,7 @@ const spread = (count: number, step: number): Positions =>
 async function startWith(blob: Content, config: MirrorConfig = {}, files?: ScriptedFiles) {
   const upstream = await startFakeRegistry();
   upstream.content.addBlob(repository, blob);
-  const app = await startApp(mirrorOf(upstream, config), files ? { files } : {});
+  const app = await startAppInMemory(mirrorOf(upstream, config), files ? { files } : {});
   return { upstream, app, path: pathOf(blob) };
 }
 
@@ -36,7 +36,7 @@ describe('a stored blob', () => {
   beforeAll(async () => {
     upstream = await startFakeRegistry({ owner });
     upstream.content.addBlob(repository, blob);
-    app = await startApp(mirrorOf(upstream), { owner });
+    app = await startAppInMemory(mirrorOf(upstream), { owner });
     await pullBlob(app, repository, blob.digest);
     await app.quiet();
     upstream.forgetRequests();

@@ -4,7 +4,7 @@ import { gate } from '../support/gate.ts';
 import { image } from '../support/images.ts';
 import { thisSuite } from '../support/owner.ts';
 import { type RawAnswer, sendRaw } from '../support/raw-request.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 
 const digest = image().manifest.digest;
@@ -16,7 +16,7 @@ let app: RunningApp;
 beforeAll(async () => {
   upstream = await startFakeRegistry({ owner });
   upstream.content.add('library/app', '1', image());
-  app = await startApp(mirrorOf(upstream), { owner });
+  app = await startAppInMemory(mirrorOf(upstream), { owner });
 });
 
 beforeEach(() => upstream.forgetRequests());

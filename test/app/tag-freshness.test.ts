@@ -4,7 +4,7 @@ import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.t
 import { gate } from '../support/gate.ts';
 import { image } from '../support/images.ts';
 import { pullAll } from '../support/pull.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
 
 const repository = 'library/app';
@@ -19,7 +19,7 @@ async function pulled(
 ): Promise<{ readonly upstream: FakeRegistry; readonly app: RunningApp }> {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', one);
-  const app = await startApp(mirrorOf(upstream, config));
+  const app = await startAppInMemory(mirrorOf(upstream, config));
   await pullAll(app, repository, '1');
   await app.quiet();
   upstream.forgetRequests();
@@ -129,7 +129,7 @@ test('lifetimes differ by pattern and by upstream; the first pattern that matche
   const upstream = await startFakeRegistry();
   const tags = ['latest', 'v1', 'sha-abc', 'other'];
   for (const tag of tags) upstream.content.add(repository, tag, one);
-  const app = await startApp({
+  const app = await startAppInMemory({
     defaultUpstream: 'docker.io',
     upstreams: { 'docker.io': { url: upstream.url, freshness: { tags: [{ match: '**:v*', tag: '3m' }] } } },
     freshness: {
@@ -238,7 +238,7 @@ test('with deletedUpstream: deny, a tag that was deleted upstream is 404, and is
 test('a tag that moves between HEAD and GET, and whose old manifest is deleted, is looked up once more', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', one);
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   await ask(app, tagPath, { method: 'HEAD' });
   upstream.content.add(repository, '1', two);
   upstream.script({ path: new RegExp(one.manifest.digest) }, { status: 404 });
@@ -252,7 +252,7 @@ test('a tag that moves between HEAD and GET, and whose old manifest is deleted, 
 test('a tag that was deleted together with its manifest is 404, and the upstream was asked for both', async () => {
   const upstream = await startFakeRegistry();
   upstream.content.add(repository, '1', one);
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   await ask(app, tagPath, { method: 'HEAD' });
   upstream.content.removeTag(repository, '1');
   upstream.script({ path: new RegExp(one.manifest.digest) }, { status: 404 });

@@ -5,7 +5,7 @@ import type { Fault } from '../support/fake-answer.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
 import { gate } from '../support/gate.ts';
 import { pullAll } from '../support/pull.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 import { minute, one, pulled, repository, two } from '../support/pulled-image.ts';
 
@@ -242,7 +242,7 @@ test.each([
 ])('if the upstream does not answer in time, the client gets 504: $path', async ({ path }) => {
   const upstream = await startFakeRegistry();
   upstream.script({}, { holdHeaders: gate() });
-  const app = await startApp({
+  const app = await startAppInMemory({
     upstreams: { 'docker.io': { url: upstream.url, timeouts: { connect: '100ms', headers: '200ms' } } },
   });
   const answer = await ask(app, path);

@@ -5,7 +5,7 @@ import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.t
 import { gate } from '../support/gate.ts';
 import { type Image, image, multiPlatformImage, referrerOf } from '../support/images.ts';
 import { pullAll, pullManifest } from '../support/pull.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { type MirrorConfig, mirrorOf } from '../support/start-mirror.ts';
 
 const day = 24 * 3_600_000;
@@ -51,7 +51,7 @@ test('a private image that was cached with the account never reaches an anonymou
   const upstream = await registryOf();
   const held = multiPlatformImage();
   upstream.content.add(secret, '1', held, [referrerOf(held.manifest)]);
-  const app = await startApp(withAccount(upstream, service));
+  const app = await startAppInMemory(withAccount(upstream, service));
   await pullAll(app, secret, '1');
   for (const path of pathsOf(secret, held)) expect((await ask(app, path)).status).toBe(200);
   await app.quiet();
@@ -76,7 +76,7 @@ test('a hidden repository is answered exactly like one that does not exist', asy
   const upstream = await registryOf();
   const held = image();
   upstream.content.add(secret, '1', held);
-  const app = await startApp(withAccount(upstream));
+  const app = await startAppInMemory(withAccount(upstream));
   const nothing = 'team/nothin';
   for (const round of ['first', 'again']) {
     for (const path of pathsOf(secret, held)) {
@@ -93,7 +93,7 @@ test('a hidden repository is answered exactly like one that does not exist', asy
 test('ten pulls of a public image cause one anonymous check whether it is public, and cost the account one pull', async () => {
   const upstream = await registryOf();
   upstream.content.add(open, '1', image());
-  const app = await startApp(withAccount(upstream));
+  const app = await startAppInMemory(withAccount(upstream));
   for (let pull = 0; pull < 10; pull += 1) await pullAll(app, open, '1');
   expect(questions(upstream)).toBe(1);
   expect(upstream.seen('GET', /\/manifests\//).filter(({ headers }) => headers.authorization)).toHaveLength(1);
@@ -105,7 +105,7 @@ test('ten pulls of a public image cause one anonymous check whether it is public
 test('a cached pull of a public image asks the upstream nothing, after a restart neither', async () => {
   const upstream = await registryOf();
   upstream.content.add(open, '1', image());
-  const app = await startApp(withAccount(upstream));
+  const app = await startAppInMemory(withAccount(upstream));
   await pullAll(app, open, '1');
   await app.quiet();
   upstream.forgetRequests();
@@ -120,7 +120,7 @@ test('a verdict survives a restart with the upstream down; without a verdict the
   const held = image();
   upstream.content.add(open, '1', held);
   upstream.content.add(secret, '1', held);
-  const app = await startApp(withAccount(upstream));
+  const app = await startAppInMemory(withAccount(upstream));
   await pullAll(app, open, '1');
   await app.quiet();
   await upstream.stop();
@@ -140,7 +140,7 @@ test('an image that turned private is served until the next anonymous check, wit
   const upstream = await registryOf({ hides });
   const held = image();
   upstream.content.add(open, '1', held);
-  const app = await startApp(withAccount(upstream));
+  const app = await startAppInMemory(withAccount(upstream));
   await pullAll(app, open, '1');
   await app.quiet();
   hides.push(open);
@@ -169,7 +169,7 @@ test('an image that was published is served as soon as its 404 is forgotten', as
   const hides = [open];
   const upstream = await registryOf({ hides });
   upstream.content.add(open, '1', image());
-  const app = await startApp(withAccount(upstream, { freshness: { missing: '30s' } }));
+  const app = await startAppInMemory(withAccount(upstream, { freshness: { missing: '30s' } }));
   expect((await ask(app, `/v2/${open}/manifests/1`)).status).toBe(404);
   hides.length = 0;
   app.clock.advance(29_999);
@@ -185,7 +185,7 @@ test('a running download cannot be joined through a repository that is hidden, o
   const layer = held.blobs[1]!;
   upstream.content.add(open, '1', held);
   upstream.content.add(secret, '1', held);
-  const app = await startApp(withAccount(upstream));
+  const app = await startAppInMemory(withAccount(upstream));
   await pullManifest(app, open, '1');
   const door = gate();
   const blobs = /\/blobs\//;
@@ -209,7 +209,7 @@ test('a running download cannot be joined through a repository that is hidden, o
 test('repositories in publicRepositories are public without a check', async () => {
   const upstream = await registryOf();
   upstream.content.add('library/app', '1', image());
-  const app = await startApp(withAccount(upstream, { publicRepositories: ['library/*'] }));
+  const app = await startAppInMemory(withAccount(upstream, { publicRepositories: ['library/*'] }));
   await pullAll(app, 'library/app', '1');
   expect(questions(upstream)).toBe(0);
 });
@@ -217,7 +217,7 @@ test('repositories in publicRepositories are public without a check', async () =
 test('without credentials there is no check: everything was fetched anonymously', async () => {
   const upstream = await startFakeRegistry({ auth: { kind: 'bearer' } });
   upstream.content.add(open, '1', image());
-  const app = await startApp(mirrorOf(upstream));
+  const app = await startAppInMemory(mirrorOf(upstream));
   await pullAll(app, open, '1');
   expect(questions(upstream)).toBe(0);
 });
@@ -225,7 +225,7 @@ test('without credentials there is no check: everything was fetched anonymously'
 test('under "service" every client reads what the account can read, without a check', async () => {
   const upstream = await registryOf();
   upstream.content.add(secret, '1', image());
-  const app = await startApp(withAccount(upstream, service));
+  const app = await startAppInMemory(withAccount(upstream, service));
   await pullAll(app, secret, '1');
   expect(questions(upstream)).toBe(0);
 });
@@ -233,7 +233,7 @@ test('under "service" every client reads what the account can read, without a ch
 test('an unknown tag does not hide a public repository', async () => {
   const upstream = await registryOf();
   upstream.content.add(open, '1', image());
-  const app = await startApp(withAccount(upstream));
+  const app = await startAppInMemory(withAccount(upstream));
   expect((await ask(app, `/v2/${open}/manifests/none`)).status).toBe(404);
   await pullAll(app, open, '1');
 });
@@ -241,7 +241,7 @@ test('an unknown tag does not hide a public repository', async () => {
 test('a denied repository is denied, be it hidden or not', async () => {
   const upstream = await registryOf();
   upstream.content.add(secret, '1', image());
-  const app = await startApp(withAccount(upstream, { deny: ['team/*'] }));
+  const app = await startAppInMemory(withAccount(upstream, { deny: ['team/*'] }));
   expect((await ask(app, `/v2/${secret}/manifests/1`)).status).toBe(403);
   expect(upstream.count()).toBe(0);
 });
@@ -251,7 +251,7 @@ test('denied repositories are refused before any cache: manifests, blobs, tags a
   const held = multiPlatformImage();
   upstream.content.add(open, '1', held, [referrerOf(held.manifest)]);
   const rules = (entry: object) => mirrorOf(upstream, { upstreams: { 'docker.io': { url: upstream.url, ...entry } } });
-  const app = await startApp(rules({}));
+  const app = await startAppInMemory(rules({}));
   await pullAll(app, open, '1');
   for (const path of pathsOf(open, held)) expect((await ask(app, path)).status).toBe(200);
   await app.quiet();

@@ -1,7 +1,7 @@
 import { ask } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { thisSuite } from '../support/owner.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { blob, held, repository } from './request-text.ts';
 import { answersIn, sendBytes, type WireAnswer } from './wire.ts';
 
@@ -27,7 +27,7 @@ export function fuzzedApp(owner = thisSuite()) {
       }
       const [one, other] = upstreams;
       const named = { 'docker.io': { url: one?.url }, 'ghcr.io': { url: other?.url } };
-      app = await startApp({ defaultUpstream: 'docker.io', upstreams: named }, { owner });
+      app = await startAppInMemory({ defaultUpstream: 'docker.io', upstreams: named }, { owner });
       await ask(app, `/v2/${repository}/blobs/${blob.digest}`);
       await app.quiet();
     },

@@ -6,7 +6,7 @@ import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.t
 import { type Gate, gate } from '../support/gate.ts';
 import { type Image, image, multiPlatformImage, randomBlob, referrerOf } from '../support/images.ts';
 import { thisSuite } from '../support/owner.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { afterTurns, askAndLeave, type Leaving } from './leaving-client.ts';
 import { expectAlways } from './runs.ts';
 
@@ -51,7 +51,7 @@ beforeAll(async () => {
     clients: { maxRequests },
     download: { maxConcurrent, attemptsWithoutProgress: 2 },
   };
-  app = await startApp(config, { owner });
+  app = await startAppInMemory(config, { owner });
 });
 
 /** In a path: what has not been requested yet. */

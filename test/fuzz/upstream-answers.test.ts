@@ -6,7 +6,7 @@ import { ask, open, type WholeAnswer } from '../support/client.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { thisSuite } from '../support/owner.ts';
 import { startRawServer } from '../support/raw-server.ts';
-import { type RunningApp, startApp } from '../support/start-app.ts';
+import { type RunningApp, startAppInMemory } from '../support/start-app.ts';
 import { mirrorOf } from '../support/start-mirror.ts';
 import { expectAlways } from './runs.ts';
 
@@ -23,7 +23,7 @@ let sent: Buffer;
 beforeAll(async () => {
   const url = await startRawServer((socket) => socket.end(sent), owner);
   const withoutRetries = { download: { attemptsWithoutProgress: 1 }, freshness: { tag: '0s', missing: '0s' } };
-  app = await startApp(mirrorOf({ url }, withoutRetries), { owner });
+  app = await startAppInMemory(mirrorOf({ url }, withoutRetries), { owner });
 });
 
 /** So that an upstream that failed before is asked again. */

@@ -4,7 +4,7 @@ import type { FakeContentOptions } from './fake-content.ts';
 import { type FakeRegistry, startFakeRegistry } from './fake-registry.ts';
 import { type Gate, gate } from './gate.ts';
 import { type Content, content } from './images.ts';
-import { type RunningApp, startApp } from './start-app.ts';
+import { type RunningApp, startAppInMemory } from './start-app.ts';
 import { mirrorOf } from './start-mirror.ts';
 
 const mebibyte = 1024 * 1024;
@@ -40,7 +40,9 @@ export async function startHoldingFirst(blob: Content, options: FakeContentOptio
   const door = gate();
   upstream.script({ path: /\/blobs\//, times: 1 }, { holdBody: { afterBytes: mebibyte, until: door } });
   const { url } = upstream;
-  const app = await startApp(mirrorOf(upstream, { upstreams: { 'docker.io': { url, timeouts: silentForLong } } }));
+  const app = await startAppInMemory(
+    mirrorOf(upstream, { upstreams: { 'docker.io': { url, timeouts: silentForLong } } }),
+  );
   return { upstream, app, path: `/v2/${repository}/blobs/${blob.digest}`, door };
 }
 

@@ -8,7 +8,7 @@ import { ManualClock } from './manual-clock.ts';
 import { type Metrics, parseMetrics } from './metrics.ts';
 import { type Owner, thisTest } from './owner.ts';
 import type { MirrorConfig } from './start-mirror.ts';
-import { temporaryDirectory } from './temp-directory.ts';
+import { directoryInMemory, temporaryDirectory } from './temp-directory.ts';
 
 /** What stands in the place of the machine's own. */
 export type Replaced = Pick<
@@ -22,11 +22,23 @@ export type Replaced = Pick<
 const noPauses = { random: () => 0, wait: async () => {} };
 
 /** Builds the whole app in this process, on real sockets and a real disk, with a clock that the test turns. */
-export async function startApp(
+export async function startApp(config: MirrorConfig, options: StartAppOptions = {}): Promise<RunningApp> {
+  return startIn(await temporaryDirectory(options.owner), config, options);
+}
+
+/** Likewise, with its store in memory if that can be: for tests of what is requested and answered, which no disk has a part in. */
+export async function startAppInMemory(config: MirrorConfig, options: StartAppOptions = {}): Promise<RunningApp> {
+  return startIn(await directoryInMemory(options.owner), config, options);
+}
+
+type StartAppOptions = Replaced & { readonly owner?: Owner };
+
+async function startIn(
+  folder: string,
   config: MirrorConfig,
-  { owner = thisTest, ...replaced }: Replaced & { readonly owner?: Owner } = {},
+  { owner = thisTest, ...replaced }: StartAppOptions,
 ): Promise<RunningApp> {
-  const app = new RunningApp(join(await temporaryDirectory(owner), 'data'), replaced);
+  const app = new RunningApp(join(folder, 'data'), replaced);
   owner(() => app.end());
   await app.start(config);
   return app;
