@@ -4,7 +4,7 @@ import { ifAnswered } from '../ports/other-caches.ts';
 import type { BlobRecord } from '../ports/record-store.ts';
 import type { Waiting } from '../ports/waiting.ts';
 import type { BlobConfirmationsDeps } from './blobs-deps.ts';
-import { type BlobQuestion, blobName } from './served-blob.ts';
+import { type BlobQuestion, blobName, unlessUnreadable } from './served-blob.ts';
 import type { ClaimedSize } from './upstream-blobs.ts';
 
 /** Asks an upstream whether a repository has a blob, without downloading it. Clients that ask at the same time share one request. */
@@ -71,9 +71,9 @@ export class BlobConfirmations {
   }
 
   /**
-   * The link that the index may know of once it is rebuilt, after the upstream did not answer. Whoever waits for that counts as waiting for the
-   * upstream; a request that was refused because too many do does not.
-   * @throws the cause if it is an answer of the upstream, or there is no link; TooManyWaiters; the signal's reason.
+   * The link to a cached blob that the index may know of once it is rebuilt, after the upstream did not answer. Whoever waits for that counts as
+   * waiting for the upstream; a request that was refused because too many do does not.
+   * @throws the cause if it is an answer of the upstream, or there is no such link; TooManyWaiters; the signal's reason.
    */
   async linkAfterRebuild(question: BlobQuestion, cause: unknown, waiting: Waiting): Promise<BlobRecord> {
     if (!(cause instanceof UpstreamError) || cause.reason === 'busy') throw cause;
@@ -81,14 +81,17 @@ export class BlobConfirmations {
     return waiters.wait(question.upstream.label, () => this.#linkAfterRebuild(question, cause, waiting));
   }
 
-  /** @throws the cause if there is no link; the signal's reason. */
+  /** @throws the cause if there is no link to a cached blob; the signal's reason. */
   async #linkAfterRebuild(
     { repositoryId, digest }: BlobQuestion,
     cause: UpstreamError,
     waiting: Waiting,
   ): Promise<BlobRecord> {
-    await this.#deps.index.whenComplete(waiting);
-    const link = await this.#deps.links.check(repositoryId, digest);
+    const { index, links, observer } = this.#deps;
+    await index.whenComplete(waiting);
+    const isCached = await unlessUnreadable(observer, 'index', () => index.hasContent(digest));
+    // A download that has failed leaves a link in memory, and no content.
+    const link = isCached && (await links.check(repositoryId, digest));
     if (!link) throw cause;
     return link;
   }

@@ -40,7 +40,8 @@ export interface BlobConfirmationsDeps {
   readonly upstreamBlobs: Pick<UpstreamBlobs, 'confirm' | 'head' | 'throwIfMissing'>;
   readonly storedBlobs: Pick<StoredBlobs, 'open'>;
   readonly links: BlobLinks;
-  readonly index: Pick<Index, 'whenComplete'>;
+  readonly index: Pick<Index, 'whenComplete' | 'hasContent'>;
+  readonly observer: Pick<Observer, 'internalError'>;
   readonly waiters: Pick<UpstreamWaiters, 'wait'>;
   readonly clock: Clock;
   /** Asked when the upstream gives no answer. */

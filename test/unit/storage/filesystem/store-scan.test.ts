@@ -4,7 +4,6 @@ import { chmod, mkdir, readdir, readlink, rm, symlink, utimes, writeFile } from 
 import { dirname, join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { rebuildIndex } from '../../../../src/index/rebuild.ts';
-import type { RecordKey } from '../../../../src/mirror/ports/record-store.ts';
 import { digestOf } from '../../../../src/oci/digest.ts';
 import { parseTag } from '../../../../src/oci/reference.ts';
 import { StoreScan } from '../../../../src/storage/filesystem/scan/store-scan.ts';
@@ -146,12 +145,12 @@ test('a thread reads a few hundred files ahead, and no more', async () => {
 
 test.runIf(process.platform === 'linux')('a scan that is stopped ends at once, and leaves no folder open', async () => {
   const { path, ...stores } = await largeStore(1);
-  const wide: RecordKey[] = Array.from({ length: 1_500 }, (_, at) => ({
-    kind: 'blob',
-    repositoryId: alpine,
-    digest: digestOf(Buffer.from(`${at}`)),
-  }));
-  for (const key of wide) await write(path, recordPath(key), '{}');
+  const add = fileWriter(path);
+  // More than is read ahead: the folder is still open when the scan is stopped.
+  for (let number = 0; number < 4_000; number += 1) {
+    const digest = digestOf(Buffer.from(`${number}`));
+    add(recordPath({ kind: 'blob', repositoryId: alpine, digest }), '{}');
+  }
   const stopping = new AbortController();
   const scan = scanOf({ path, ...stores }, stopping.signal);
   await Array.fromAsync(scan.store.list());
