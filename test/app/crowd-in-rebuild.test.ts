@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { ask } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
-import { gate } from '../support/gate.ts';
+import { holdRebuild } from '../support/held-rebuild.ts';
 import { image, randomBlob } from '../support/images.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
 import { startApp } from '../support/start-app.ts';
@@ -21,18 +21,12 @@ test('a hundred clients whose upstream fails while the index is being rebuilt ta
   const app = await startApp({ defaultUpstream: 'good.test', upstreams, clients: { maxRequests } }, { files });
   await app.stop();
   await rm(join(app.dataDirectory, 'index.sqlite'));
-  const rebuilt = gate();
-  files.before = async ({ operation, path }) => {
-    if (operation === 'entries' && path.endsWith('/repositories')) await rebuilt.opened;
-  };
+  holdRebuild(files);
   await app.restart();
   failing.script({}, { status: 503 });
 
   const leaving = new AbortController();
-  onTestFinished(() => {
-    leaving.abort();
-    rebuilt.open();
-  });
+  onTestFinished(() => leaving.abort());
   let refused = 0;
   for (let at = 0; at < clients; at += 1) {
     const path = `/v2/${repository}/blobs/${randomBlob(100, `${at}`).digest}?ns=failing.test`;

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { imageOver, kib, layer, started } from '../support/bounded-store.ts';
-import { gate } from '../support/gate.ts';
+import { holdRebuild } from '../support/held-rebuild.ts';
 import { differences } from '../support/index-and-disk.ts';
 import { ScriptedFiles } from '../support/scripted-files.ts';
 import { storeOnDisk } from '../support/store-on-disk.ts';
@@ -16,14 +16,9 @@ test('an image that is evicted while the index is being rebuilt leaves no link b
   await app.stop();
   await rm(join(app.dataDirectory, 'index.sqlite'));
 
-  const [records, listed] = [gate(), gate()];
-  files.before = async ({ operation, path }) => {
-    if (operation !== 'entries' || !path.endsWith('/repositories')) return;
-    listed.open();
-    await records.opened;
-  };
+  const { held, records } = holdRebuild(files);
   await app.restart();
-  await listed.opened;
+  await held;
   await pull('new/app');
   const linksWithoutContent = async () => {
     const { blobs, records: found } = await storeOnDisk(app.dataDirectory);

@@ -6,6 +6,7 @@ import { ask } from '../support/client.ts';
 import { type FakeRegistry, startFakeRegistry } from '../support/fake-registry.ts';
 import { freePort } from '../support/free-port.ts';
 import { gate } from '../support/gate.ts';
+import { holdRebuild } from '../support/held-rebuild.ts';
 import { type Image, image, multiPlatformImage, randomBytes } from '../support/images.ts';
 import { startProcess } from '../support/processes.ts';
 import { pullAll, pullBlob, pullManifest } from '../support/pull.ts';
@@ -97,10 +98,7 @@ test('while the index is being rebuilt, cached content is served without delay, 
   const { app, files, indexFile } = await cachedAndStopped();
   await rm(indexFile);
   const held = await storeOnDisk(app.dataDirectory);
-  const records = gate();
-  files.before = async ({ operation, path }) => {
-    if (operation === 'entries' && path.endsWith('/repositories')) await records.opened;
-  };
+  const { records } = holdRebuild(files);
   await app.restart();
 
   const borrowed = [
@@ -213,14 +211,9 @@ async function fullAndWithoutIndex(storage: MirrorConfig = {}) {
 
 test('images that keep names stay while the index is being rebuilt and the store is full', async () => {
   const { app, upstream, files } = await fullAndWithoutIndex({ keep: ['*/kept/*'] });
-  const [records, listed] = [gate(), gate()];
-  files.before = async ({ operation, path }) => {
-    if (operation !== 'entries' || !path.endsWith('/repositories')) return;
-    listed.open();
-    await records.opened;
-  };
+  const { held, records } = holdRebuild(files);
   await app.restart();
-  await listed.opened;
+  await held;
   await pullAll(app, 'team/other', '1');
   expect(await indexState(app)).toBe('rebuilding');
   records.open();

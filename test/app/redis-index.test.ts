@@ -1,9 +1,9 @@
 import { readdir } from 'node:fs/promises';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { bytesOnDisk, imageOf, kib, smallThings } from '../support/bounded-store.ts';
 import { ask } from '../support/client.ts';
 import { startFakeRegistry } from '../support/fake-registry.ts';
-import { type Gate, gate } from '../support/gate.ts';
+import { holdRebuild } from '../support/held-rebuild.ts';
 import { multiPlatformImage } from '../support/images.ts';
 import { pullAll, pullManifest } from '../support/pull.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
@@ -58,16 +58,6 @@ test('everything cached is served after a restart with the upstream down, withou
   expect(app.logLines.filter(({ msg, state }) => msg === 'index' && state === 'rebuilding')).toHaveLength(1);
   await expectAllServed(app);
 });
-
-/** Rebuilds of the view get no further than the content, until the test has ended. */
-function holdRebuild(files: ScriptedFiles): Gate {
-  const ended = gate();
-  onTestFinished(() => ended.open());
-  files.before = async ({ operation, path }) => {
-    if (operation === 'entries' && path.endsWith('/repositories')) await ended.opened;
-  };
-  return ended;
-}
 
 const aways: Record<string, (all: Awaited<ReturnType<typeof cached>>) => Promise<void>> = {
   'is gone': ({ redis }) => redis.kill(),
@@ -124,7 +114,7 @@ test('the catalog is whole or 503: while Redis is away or the view is being rebu
   expect(await catalog()).toMatchObject(unknown);
   await redis.kill();
   expect(await catalog()).toMatchObject(unknown);
-  const rebuild = holdRebuild(files);
+  const { records: rebuild } = holdRebuild(files);
   await redis.start();
   await expect.poll(() => indexState(app), pollOptions).toBe('rebuilding');
   expect(await catalog()).toMatchObject(unknown);

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { lookAgain, type RecoverableIndex, type StoreChanges } from '../../../src/index/look-again.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
+import { idleRebuild } from '../../support/idle-rebuild.ts';
 import { indexAt, never, startCompleteIndex } from '../../support/sqlite-index.ts';
 import { temporaryDirectory } from '../../support/temp-directory.ts';
 
@@ -13,12 +14,7 @@ function slowIndex() {
   const forgotten: string[] = [];
   const index: RecoverableIndex = {
     needsRebuild: true,
-    beginRebuild: () => {},
-    endCounting: async () => {},
-    recordStoredContent: () => {},
-    recordLink: () => {},
-    recordStoredTag: () => {},
-    settled: async () => {},
+    ...idleRebuild,
     completeRebuild: async () => {},
     forgetMissing: async (digest) => {
       running += 1;

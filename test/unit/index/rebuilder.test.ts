@@ -4,6 +4,7 @@ import { type LosableIndex, Rebuilder } from '../../../src/index/rebuilder.ts';
 import type { BlobStore } from '../../../src/mirror/ports/blob-store.ts';
 import type { RecordStore } from '../../../src/mirror/ports/record-store.ts';
 import { gate } from '../../support/gate.ts';
+import { idleRebuild } from '../../support/idle-rebuild.ts';
 
 /** A store that is walked once for each entry: `fails`, or lists nothing. */
 function rebuilderOver(
@@ -29,12 +30,7 @@ function rebuilderOver(
       if (!index.needsRebuild && !signal.aborted) await once(signal, 'abort');
     },
     whenCounted: async () => {},
-    beginRebuild: () => {},
-    endCounting: async () => {},
-    recordStoredContent: () => {},
-    recordLink: () => {},
-    recordStoredTag: () => {},
-    settled: async () => {},
+    ...idleRebuild,
     completeRebuild,
     completeLookAgain: completeRebuild,
   };
